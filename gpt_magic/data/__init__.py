@@ -1,0 +1,1 @@
+"""Anything to checked examples: sources, column roles, checks, splits."""

@@ -1,0 +1,222 @@
+"""What can be wrong with labelled texts, found before a single weight moves."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpt_magic.errors import DataError, a_kind, listing, rows_word, short
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MANY_CLASSES = 50  # from here on, more than one class in two rows is likelier a free text than a label
+_IMBALANCE = 0.9  # share of the largest class from which accuracy alone misleads
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Checked examples, in the order of the table.
+
+    Attributes:
+        texts: one a row, never empty.
+        labels: one a row: str, int or bool.
+        index: the table's index values, for messages.
+    """
+
+    texts: list[str]
+    labels: list[Hashable]
+    index: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, positions: Iterable[int]) -> "Examples":
+        """The examples at ``positions``."""
+        chosen = list(positions)
+        return Examples(
+            [self.texts[i] for i in chosen], [self.labels[i] for i in chosen], [self.index[i] for i in chosen]
+        )
+
+
+@dataclass
+class Findings:
+    """What the checks had to say: one sentence each."""
+
+    warnings: list[str] = field(default_factory=list)
+    dropped: int = 0
+
+
+def normalise(text: str) -> str:
+    """Fold case and white space, so that near-copies compare equal."""
+    return " ".join(text.casefold().split())
+
+
+def blank(values: "pd.Series[Any]") -> "pd.Series[bool]":
+    """Which values are missing, or texts without anything but white space."""
+    import pandas as pd
+
+    return values.isna() | pd.Series([isinstance(v, str) and not v.strip() for v in values], values.index, dtype=bool)
+
+
+def rows(index: Iterable[Any]) -> str:
+    """``row 3`` or ``rows 3, 8, 12 and 4 more``."""
+    numbers = list(index)
+    return f"row{'s' if len(numbers) != 1 else ''} {listing(numbers)}"
+
+
+def check_rows(frame: "pd.DataFrame", text: str, label: str, missing: str, findings: Findings, what: str) -> Examples:
+    """Take text and label from every row, or say which rows have none.
+
+    Raises:
+        DataError: a text or label is missing or of a kind that cannot be used (with ``missing="drop"`` missing
+            ones are left out and counted in ``findings``).
+    """
+    check_texts(frame[text], f"column {text!r}", what)
+    no_text, no_label = blank(frame[text]), blank(frame[label])
+    bad = no_text | no_label
+    if bad.any() and missing == "error":
+        raise DataError(_missing_message(frame, {text: no_text, label: no_label}, what))
+    if bad.all():
+        raise DataError(f"{what}: no row has both a text in {text!r} and a label in {label!r}")
+    if bad.any():
+        findings.dropped += int(bad.sum())
+        findings.warnings.append(
+            f"{what}: {rows_word(int(bad.sum()))} without text or label left out: {rows(frame.index[bad])}"
+        )
+    kept = frame[~bad]
+    return Examples([str(value) for value in kept[text]], plain_labels(kept[label], label, what), list(kept.index))
+
+
+def check_texts(texts: "pd.Series[Any]", name: str, what: str) -> None:
+    """Raise `DataError` when a value is neither a text nor missing.
+
+    Args:
+        name: what the values are, such as ``column 'review'``.
+    """
+    import pandas as pd
+
+    if texts.dtype != object and str(texts.dtype) not in ("str", "string", "category"):
+        raise DataError(f"{what}: {name} holds {texts.dtype} values, not texts: is it the right one?")
+    for row, value in texts.items():
+        if not isinstance(value, str) and not (pd.api.types.is_scalar(value) and pd.isna(value)):
+            raise DataError(f"{what}, row {row}: {name} holds {a_kind(value)}, not a text")
+
+
+def check_classes(examples: Examples, classes: list[Hashable], column: str, findings: Findings) -> None:
+    """Warn about classes that cannot be learned or validated well.
+
+    Raises:
+        DataError: there is only one class.
+    """
+    import pandas as pd
+
+    counts = pd.Series(examples.labels, dtype=object).value_counts()
+    if len(counts) == 1:
+        raise DataError(f"column {column!r} has one class only, {counts.index[0]!r}: there is nothing to tell apart")
+    if len(classes) > _MANY_CLASSES and len(classes) * 2 > len(examples):
+        findings.warnings.append(
+            f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"
+        )
+    once = {value: None for value, count in counts.items() if count == 1}
+    if once and len(examples) > len(classes):
+        where = [row for row, value in zip(examples.index, examples.labels, strict=True) if value in once]
+        findings.warnings.append(
+            f"{len(once)} label{'s' if len(once) > 1 else ''} seen once only, so learned from one row and never "
+            f"validated: {listing(map(short, once))} ({rows(where)})"
+        )
+    share = counts.iloc[0] / len(examples)
+    if share > _IMBALANCE:
+        findings.warnings.append(
+            f"{share:.0%} of the rows are {counts.index[0]!r}: look at macro F1, not accuracy; "
+            "class_weights = 'balanced' may help"
+        )
+
+
+def check_conflicts(examples: Examples, findings: Findings) -> None:
+    """Warn about one text that stands with different labels."""
+    seen: dict[str, tuple[Hashable, Any]] = {}
+    conflicts: dict[str, list[Any]] = {}
+    for text, label, row in zip(map(normalise, examples.texts), examples.labels, examples.index, strict=True):
+        first_label, first_row = seen.setdefault(text, (label, row))
+        if first_label != label:
+            conflicts.setdefault(text, [first_row]).append(row)
+    if conflicts:
+        findings.warnings.append(
+            f"{len(conflicts):,} text{'s' if len(conflicts) > 1 else ''} with different labels: "
+            f"{rows(row for group in conflicts.values() for row in group)}"
+        )
+
+
+def check_leaks(train: Examples, valid: Examples, findings: Findings) -> None:
+    """Warn about validation rows whose text the model also trains on."""
+    exact = set(train.texts)
+    folded = {normalise(text) for text in exact}
+    same = [row for text, row in zip(valid.texts, valid.index, strict=True) if text in exact]
+    near = [
+        row
+        for text, row in zip(valid.texts, valid.index, strict=True)
+        if text not in exact and normalise(text) in folded
+    ]
+    if not same and not near:
+        return
+    parts = [f"{len(same):,} exactly"] if same else []
+    parts += [f"{len(near):,} but for case and space"] if near else []
+    findings.warnings.append(
+        f"{len(same) + len(near):,} of {rows_word(len(valid))} to validate also in the training data "
+        f"({', '.join(parts)}), so validation looks better than it is: {rows([*same, *near])}"
+    )
+
+
+def check_known_classes(valid: Examples, classes: list[Hashable]) -> None:
+    """Raise `DataError` when validation has a label that training never shows."""
+    known = set(classes)
+    unknown = {label: row for label, row in zip(valid.labels, valid.index, strict=True) if label not in known}
+    if unknown:
+        label, row = next(iter(unknown.items()))
+        raise DataError(
+            f"valid, row {row}: no training row has the label {short(label)}; the classes are "
+            f"{listing(map(short, classes))}"
+        )
+
+
+def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> list[Hashable]:
+    """Labels as str, int or bool; whole floats (1.0, as pandas makes of integers with gaps) become int.
+
+    Raises:
+        DataError: a label is a list, a fraction, or anything else that is not a class.
+    """
+    import numpy as np
+
+    plain: list[Hashable] = []
+    for row, value in labels.items():
+        item = value.item() if isinstance(value, np.generic) else value
+        if isinstance(item, float) and item.is_integer():
+            item = int(item)
+        if not isinstance(item, str | int | bool):
+            kind = "a number that is not whole" if isinstance(item, float) else a_kind(item)
+            raise DataError(
+                f"{what}, row {row}: the label {short(item)} in column {column!r} is {kind}; classes are texts, whole "
+                "numbers or True/False"
+            )
+        plain.append(item)
+    kinds = {type(item) for item in plain}
+    if len(kinds) > 1:
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise DataError(
+            f"{what}: column {column!r} mixes labels of kind {names}: make them one kind, such as .astype(str)"
+        )
+    return plain
+
+
+def class_order(labels: "pd.Series[Any]", plain: list[Hashable]) -> list[Hashable]:
+    """The classes in the order of the categorical column, else sorted."""
+    present = set(plain)
+    if hasattr(labels, "cat"):
+        place = {value: i for i, value in enumerate(labels.cat.categories)}
+        return sorted(present, key=place.__getitem__)
+    return sorted(present)  # type: ignore[type-var]  # one kind, see plain_labels
+
+
+def _missing_message(frame: "pd.DataFrame", bad: "dict[str, pd.Series[Any]]", what: str) -> str:
+    parts = [f"column {column!r} is empty in {rows(frame.index[mask])}" for column, mask in bad.items() if mask.any()]
+    return f"{what}: {'; '.join(parts)}. Fill them, or say missing = 'drop' to leave such rows out"

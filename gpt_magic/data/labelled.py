@@ -1,0 +1,78 @@
+"""Tables to checked and split examples. Needs neither torch nor a tokenizer."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpt_magic.data.checks import (
+    Examples,
+    Findings,
+    check_classes,
+    check_conflicts,
+    check_known_classes,
+    check_leaks,
+    check_rows,
+    class_order,
+)
+from gpt_magic.data.columns import Roles, find_roles
+from gpt_magic.data.sources import read_table
+from gpt_magic.data.splits import split
+from gpt_magic.errors import DataError, listing
+from gpt_magic.options import Options
+
+
+@dataclass
+class LabelledData:
+    """Checked examples, split."""
+
+    roles: Roles
+    classes: list[Hashable]
+    train: Examples
+    valid: Examples
+    split: str
+    rows: int
+    findings: Findings = field(default_factory=Findings)
+
+
+def read_labelled(options: Options) -> LabelledData:
+    """Read and check the tables and settle who trains and who validates."""
+    if options.data is None:
+        raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
+    findings = Findings()
+    frame = read_table(options.data)
+    roles = find_roles(frame, {"text": options.text, "label": options.label})
+    text, label = roles.columns["text"], roles.columns["label"]
+    examples = check_rows(frame, text, label, options.missing, findings, "data")
+    if options.valid is None:
+        classes = class_order(frame[label], examples.labels)
+        check_classes(examples, classes, label, findings)
+        kept, aside, how = split(examples.texts, examples.labels, options.valid_fraction, options.seed)
+        train, valid = examples.take(kept), examples.take(aside)
+        check_conflicts(examples, findings)
+        if not aside and options.valid_fraction:
+            findings.warnings.append(f"{how}; give valid = ... to measure what was learned")
+    else:
+        valid_frame = read_table(options.valid, "valid")
+        find_roles_in_valid(valid_frame, roles)
+        train, valid = examples, check_rows(valid_frame, text, label, options.missing, findings, "valid")
+        classes = class_order(frame[label], examples.labels)
+        check_classes(train, classes, label, findings)
+        if type(valid.labels[0]) is not type(train.labels[0]):
+            raise DataError(
+                f"valid: column {label!r} holds {type(valid.labels[0]).__name__} labels, data holds "
+                f"{type(train.labels[0]).__name__}: make them one kind"
+            )
+        check_known_classes(valid, classes)
+        check_conflicts(train, findings)
+        check_leaks(train, valid, findings)
+        how = "given"
+    return LabelledData(roles, classes, train, valid, how, len(frame), findings)
+
+
+def find_roles_in_valid(frame: Any, roles: Roles) -> None:
+    """Raise `DataError` when the validation table lacks a column that the training table has."""
+    for role, column in roles.columns.items():
+        if column not in frame.columns:
+            raise DataError(
+                f"valid has no column {column!r} for the {role}; it has {listing(map(repr, frame.columns), 12)}"
+            )

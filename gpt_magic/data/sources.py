@@ -1,0 +1,175 @@
+"""Whatever a user has at hand to a pandas DataFrame."""
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gpt_magic.errors import DataError, a_kind, listing, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
+    """Turn ``data`` into a DataFrame whose columns are texts; the caller's object is never changed.
+
+    Args:
+        data: DataFrame, mapping of columns, list of dicts, ``datasets.Dataset``, anything with ``to_pandas()``
+            (Arrow and Polars tables), or a path to CSV, TSV, JSONL, JSON (all four also ``.gz``) or Parquet.
+        what: the option's name, for messages.
+
+    Raises:
+        DataError: it is none of these, cannot be read, or has no rows or no usable column names.
+    """
+    import pandas as pd
+
+    if isinstance(data, str | Path):
+        data = _read_file(data, what)
+    if isinstance(data, pd.DataFrame):
+        frame = data
+    elif isinstance(data, list | tuple):
+        frame = _from_records(data, what)
+    elif isinstance(data, Mapping):
+        frame = _from_mapping(data, what)
+    else:
+        frame = data.to_pandas() if hasattr(data, "to_pandas") else data
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(
+            f"{what} is {a_kind(data)}: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a CSV, "
+            "TSV, JSONL or Parquet file"
+        )
+    return _checked(frame, what)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a text ends as the files do that `read_table` reads."""
+    return _suffix(Path(text)) in _READERS
+
+
+def describe(data: Any) -> str:
+    """How the report names ``data``."""
+    if isinstance(data, str | Path):
+        return Path(data).name
+    return f"a {type(data).__name__}"
+
+
+def _checked(frame: "pd.DataFrame", what: str) -> "pd.DataFrame":
+    if frame.columns.nlevels > 1:
+        raise DataError(f"{what} has columns of {frame.columns.nlevels} levels: flatten them to plain names first")
+    if len(frame) == 0 or len(frame.columns) == 0:
+        raise DataError(f"{what} has no {'rows' if len(frame) == 0 else 'columns'}")
+    frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise DataError(f"{what} has two columns named {twice[0]!r}: rename one")
+    return frame
+
+
+def _from_records(records: "list[Any] | tuple[Any, ...]", what: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise DataError(
+                f"{what}, row {row}, is {a_kind(record)}: every row must be a dict such as "
+                "{'text': ..., 'label': ...}"
+            )
+    return pd.DataFrame.from_records([dict(record) for record in records])
+
+
+def _from_mapping(columns: Mapping[Any, Any], what: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    if columns and all(hasattr(part, "column_names") for part in columns.values()):
+        raise DataError(f"{what} holds the splits {listing(columns)}: give one of them, such as {what}['train']")
+    try:
+        return pd.DataFrame(dict(columns))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} is a dict, but not of columns that make a table: {error}") from None
+
+
+def _read_file(name: str | Path, what: str) -> Any:
+    """What a file holds: a DataFrame, or records or columns as JSON has them."""
+    if "://" in str(name):
+        raise DataError(f"{what} = '{name}' is a web address: read it into a DataFrame first, or download the file")
+    path = Path(name).expanduser()
+    if not is_file_name(path.name):
+        raise DataError(
+            f"{what} = '{path}' is not a file that gpt_magic reads ({', '.join(_READERS)}, and the first four as .gz); "
+            "the name of a DataFrame has no quotes"
+        )
+    if not path.is_file():
+        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"{what} = '{path}': no such file{nearest(path.name, siblings)}")
+    try:
+        return _READERS[_suffix(path)](path)
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise DataError(
+            f"{what} = '{path}' is not UTF-8 (byte {byte:#04x}): save it as UTF-8, or read it into a DataFrame with "
+            "pandas and its encoding, such as encoding='latin-1'"
+        ) from None
+    except Exception as error:  # readers raise a dozen kinds; the user needs the file and the reason
+        raise DataError(f"{what} = '{path}' cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _suffix(path: Path) -> str:
+    name = Path(path.name.lower())
+    return name.suffixes[-2] if name.suffixes[-1:] == [".gz"] and len(name.suffixes) > 1 else name.suffix
+
+
+def _read_csv(separator: str) -> Callable[[Path], "pd.DataFrame"]:
+    def read(path: Path) -> "pd.DataFrame":
+        import pandas as pd
+
+        # Only an empty cell is missing: "NA" and "null" are texts, and Namibia's country code.
+        # Read in one piece (low_memory), or a text of digits is a number where its whole piece is digits.
+        frame = pd.read_csv(
+            path, sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8", low_memory=False
+        )
+        if not isinstance(frame.index, pd.RangeIndex):
+            # pandas takes surplus first fields for row names and moves every column: "a, b",x without its quotes.
+            raise ValueError(f"rows have more fields than the first line: put texts with {separator!r} in quotes")
+        return frame
+
+    return read
+
+
+def _read_jsonl(path: Path) -> list[Any]:
+    with _open(path) as file:
+        return [_parsed(line.strip(), number) for number, line in enumerate(file, start=1) if line.strip()]
+
+
+def _read_json(path: Path) -> Any:
+    with _open(path) as file:
+        return _parsed(file.read())
+
+
+def _read_parquet(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def _open(path: Path) -> TextIO:
+    encoding = "utf-8-sig"  # a byte order mark, as Windows writes it, is no part of the text
+    return gzip.open(path, "rt", encoding=encoding) if path.suffix.lower() == ".gz" else path.open(encoding=encoding)
+
+
+def _parsed(text: str, first_line: int = 1) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {first_line + error.lineno - 1}, column {error.colno}"
+        raise ValueError(f"{where} is not JSON ({error.msg})") from None
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".csv": _read_csv(","),
+    ".tsv": _read_csv("\t"),
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,51 @@
+"""The Python door: the same run as the magic's, as a function."""
+
+from typing import TYPE_CHECKING, Any
+
+from gpt_magic.options import Options, signature
+
+if TYPE_CHECKING:
+    from gpt_magic.summary import Preflight
+    from gpt_magic.tuned import TunedModel
+
+
+def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
+    """Fine-tune a GPT-2 classifier on labelled texts.
+
+    Args:
+        data: DataFrame, list of dicts, ``datasets.Dataset``, or a CSV, TSV, JSONL or Parquet path.
+        **options: the options of ``%%finetune``, by the same names; ``%finetune -h`` lists them.
+
+    Returns:
+        The tuned model; with ``dry_run=True`` the pre-flight.
+
+    Raises:
+        OptionError, DataError, ModelError: something is wrong with the input; nothing was trained.
+        TrainingError: training failed; the error's ``result`` holds the best model so far, or None.
+        RunAbandoned: stopped before the first step, or interrupted twice.
+    """
+    settings = Options()
+    settings.update({"data": data, **options})
+    return run_and_watch(settings, None)
+
+
+finetune.__signature__ = signature()  # type: ignore[attr-defined]
+
+
+def run_and_watch(options: Options, name: str | None) -> "TunedModel | Preflight":
+    """Run with a live display; what both the magic and `finetune` call."""
+    from gpt_magic.errors import TrainingError
+    from gpt_magic.notebook.live import view_for
+    from gpt_magic.notebook.watch import watch
+    from gpt_magic.run import Run
+
+    run = Run(options, name)
+    try:
+        watch(run, view_for(options.quiet))
+    except TrainingError as error:
+        error.result = run.result
+        raise
+    if run.result is not None:
+        return run.result
+    assert run.preflight is not None
+    return run.preflight

@@ -1,0 +1,1 @@
+"""Tokens to trained weights. Knows nothing of notebooks: plain values in, events out."""

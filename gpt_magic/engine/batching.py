@@ -1,0 +1,79 @@
+"""Which rows make an optimizer step, and which of them go through the model together."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Attention lays the rows of a forward pass side by side, so its cost and memory go by rows * longest squared.
+# One GPT-2 text of full length (1024 tokens) fills this.
+ATTENTION_AREA = 2**20
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised rows with the positions that are scored.
+
+    Attributes:
+        ids: token ids of each row, ``(tokens,)``.
+        scored: positions in the row whose hidden state is scored, ``(scored,)``, ascending.
+        targets: what is expected there, ``(scored,)``.
+        index: the rows' names in the user's table.
+    """
+
+    ids: Sequence[np.ndarray]
+    scored: Sequence[np.ndarray]
+    targets: Sequence[np.ndarray]
+    index: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row, ``(rows,)``."""
+        return np.fromiter((len(ids) for ids in self.ids), dtype=np.int64, count=len(self.ids))
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
+    """A shuffled order of all rows; the same for the same seed and epoch, on every machine."""
+    order: list[int] = np.random.default_rng((seed, epoch)).permutation(rows).tolist()
+    return order
+
+
+def steps_per_epoch(rows: int, rows_per_step: int) -> int:
+    """Optimizer steps in one pass; the last may be smaller."""
+    return math.ceil(rows / rows_per_step)
+
+
+def plan(rows: int, rows_per_step: int, steps: int, seed: int) -> Iterator[list[int]]:
+    """The rows of each of ``steps`` optimizer steps; every epoch sees every row once."""
+    made = 0
+    for epoch in range(steps):  # an epoch has a step at least
+        order = epoch_order(rows, seed, epoch)
+        for start in range(0, rows, rows_per_step):
+            if made == steps:
+                return
+            made += 1
+            yield order[start : start + rows_per_step]
+
+
+def forward_passes(rows: Sequence[int], lengths: np.ndarray, batch_size: int) -> list[list[int]]:
+    """Cut a step's rows into forward passes of at most ``batch_size`` rows of like lengths.
+
+    The order of the rows within a step does not matter to the step: they are sorted by length, so that rows
+    that meet in attention fill its area well, and a long one does not make its neighbours long.
+    """
+    passes: list[list[int]] = []
+    for row in sorted(rows, key=lambda row: -lengths[row]):
+        # Sorted from the longest: the first row of a pass sets the length of its area.
+        if not passes or len(passes[-1]) == batch_size or _area(passes[-1], lengths) > ATTENTION_AREA:
+            passes.append([])
+        passes[-1].append(row)
+    return passes
+
+
+def _area(rows: Sequence[int], lengths: np.ndarray) -> int:
+    """Attention area of a pass if it took one row more."""
+    return (len(rows) + 1) * int(lengths[rows[0]]) ** 2

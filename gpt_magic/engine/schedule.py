@@ -1,0 +1,47 @@
+"""The optimizer and how its learning rate moves."""
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LRScheduler
+
+LARGE_MODEL = 100_000_000  # parameters; GPT-2 small has 124 M
+
+
+def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str]:
+    """A usual peak learning rate for AdamW, and the reason in words.
+
+    Large pretrained models drift away from what they know at rates that small ones need: 5e-5 is what the
+    GPT and GPT-2 papers and transformers use at this size; small models were measured (benchmarks/LOG.md).
+    """
+    if not pretrained:
+        return 1e-3, "default from random weights"
+    if parameters >= LARGE_MODEL:
+        return 5e-5, "default from 100 M parameters on"
+    return 3e-4, "default below 100 M parameters"
+
+
+def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
+    """AdamW (Loshchilov & Hutter 2019) with two groups: matrices and embeddings decay, biases and norms do not."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=learning_rate, fused=True)
+
+
+def build_scheduler(optimizer: AdamW, schedule: str, warmup: float, steps: int) -> LRScheduler:
+    """transformers' own schedules; ``warmup`` below 1 is a share of ``steps``, else a count."""
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if schedule == "constant" else schedule
+    scheduler: LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup_steps(warmup, steps), num_training_steps=steps
+    )
+    return scheduler
+
+
+def warmup_steps(warmup: float, steps: int) -> int:
+    """Steps of warm-up: a share of ``steps`` when below 1, else a count; never all of the run."""
+    count = int(warmup * steps) if warmup < 1 else int(warmup)
+    return min(count, steps - 1)

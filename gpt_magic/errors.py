@@ -1,0 +1,80 @@
+"""The errors a user can meet. Each message is one line: what is wrong, where, what to write instead."""
+
+import difflib
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+
+class GptMagicError(Exception):
+    """Base of all errors that gpt_magic raises on purpose.
+
+    IPython shows such an error as its one line, as a real error (a Run All stops, nbval and nbclient
+    fail); with ``show_traceback`` set, which ``--traceback`` does, the whole traceback is shown.
+    """
+
+    show_traceback = False
+
+    def __init__(self, message: str) -> None:
+        # A label, a file name or another library's message may hold line breaks.
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython's protocol for errors that render themselves (InteractiveShell.showtraceback).
+        if self.show_traceback:
+            return traceback.format_exception(self)
+        return [f"{type(self).__name__}: {self}"]
+
+
+class OptionError(GptMagicError, ValueError):
+    """An option is unknown, given twice, or has a value it cannot have."""
+
+
+class DataError(GptMagicError, ValueError):
+    """The data cannot be read or cannot be trained on as they are."""
+
+
+class ModelError(GptMagicError):
+    """A base model or a saved model cannot be loaded."""
+
+
+class TrainingError(GptMagicError, RuntimeError):
+    """Training had to end early; ``result`` holds the best model so far, None when nothing was learned."""
+
+    result: Any = None
+
+
+class RunAbandoned(GptMagicError):
+    """The run was interrupted twice within two seconds and left without a result."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Return `` (did you mean X?)`` for the candidate closest to ``name``, or an empty string."""
+    folded = {candidate.casefold(): candidate for candidate in map(str, candidates)}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.6)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
+
+
+def listing(items: Iterable[object], limit: int = 8) -> str:
+    """Join items with commas, cutting a long list: ``a, b, c and 7 more``."""
+    shown = [str(item) for item in items]
+    if len(shown) <= limit:
+        return ", ".join(shown)
+    return f"{', '.join(shown[:limit])} and {len(shown) - limit:,} more"
+
+
+def short(value: object, limit: int = 60) -> str:
+    """The ``repr`` of a value, cut to ``limit`` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def a_kind(value: object) -> str:
+    """What a value is, in words: ``an int``, ``a DataFrame``, ``None``."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+def rows_word(count: int) -> str:
+    """``1 row``, ``2,000 rows``."""
+    return f"{count:,} row{'' if count == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""All that knows Jupyter, and the only place that may import IPython, ipywidgets or matplotlib."""

@@ -1,0 +1,136 @@
+"""Tab in a ``%finetune`` line or a ``%%finetune`` cell: options, their values, tables and their columns."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Bool
+
+from gpt_magic.notebook.cell import tables
+from gpt_magic.options import choices, table
+
+_LINE = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}finetune\s")
+_CELL = re.compile(r"^\s*%%finetune(?=\s|$)")
+_DATA = re.compile(r"^\s*data\s*=\s*(\w+)", re.MULTILINE)
+
+
+def register(shell: InteractiveShell) -> None:
+    """Add the matcher to the shell's completer."""
+    matcher = _matcher(shell)
+    shell.Completer.custom_matchers.append(matcher)
+
+
+def unregister(shell: InteractiveShell) -> None:
+    """Take the matcher out again."""
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != _NAME]
+
+
+_NAME = "gpt_magic.finetune"
+
+
+def _matcher(shell: InteractiveShell) -> Any:
+    @context_matcher(identifier=_NAME)
+    def finetune_matcher(context: CompletionContext) -> SimpleMatcherResult:
+        return _complete(context, shell.user_ns)
+
+    return finetune_matcher
+
+
+def _complete(context: CompletionContext, namespace: dict[str, Any]) -> SimpleMatcherResult:
+    before, cell = context.text_until_cursor, context.full_text
+    magic = _LINE.match(before)
+    if magic is not None:
+        return _in_line(before[magic.end() :], cell, namespace)
+    if context.cursor_line > 0 and _CELL.match(cell):
+        return _in_body(before, cell, namespace)
+    return SimpleMatcherResult(completions=[])
+
+
+def _in_line(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
+    """After ``%%finetune ``: a table, a flag, or a flag's value."""
+    quote, word = _open_word(before)
+    fragment = quote + word
+    previous = before.removesuffix(fragment).rstrip(" =").rpartition(" ")[2]
+    option = previous[2:].replace("-", "_")
+    if previous.startswith("--") and not word.startswith("--") and not isinstance(table().get(option), Bool):
+        return _result(_values(option, cell, namespace), fragment, word, lambda text: _line_quoted(text, quote))
+    flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
+    if word.startswith("-"):
+        return _result([*flags, "--help", "--traceback"], fragment, word)
+    return _result([*tables(namespace), *flags], fragment, word)
+
+
+def _in_body(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
+    """In the body: an option's name, or after its ``=`` a value; ``text, label = "a", "b"`` as well."""
+    left, equals, right = before.partition("=")
+    names = [name.strip() for name in left.split(",")]
+    if not equals:
+        ending = " = " if len(names) == 1 else ""
+        return _result([name + ending for name in table()], names[-1], names[-1])
+    values = right.split(",") if len(names) > 1 else [right]
+    name = names[min(len(values), len(names)) - 1]
+    fragment = values[-1].lstrip()
+    quote = fragment[:1] if fragment[:1] in ("'", '"') else ""
+    candidates = _values(name, cell, namespace)
+    if name in table() and (table()[name].metadata.get("kind") == "table" or isinstance(table()[name], Bool)):
+        return _result(candidates, fragment, fragment)
+    return _result(candidates, fragment, fragment.removeprefix(quote), lambda text: _quoted(text, quote))
+
+
+def _values(name: str, cell: str, namespace: dict[str, Any]) -> list[str]:
+    """Values that an option can be completed with."""
+    if name not in table():
+        return []
+    trait = table()[name]
+    kind = trait.metadata.get("kind")
+    if kind == "table":
+        return tables(namespace)
+    if kind == "column":
+        return _columns(cell, namespace)
+    if kind == "base":
+        from gpt_magic.models.load import shipped
+
+        return ["gpt2", *shipped()]
+    return list(choices(trait))
+
+
+def _columns(cell: str, namespace: dict[str, Any]) -> list[str]:
+    """Columns of the first table that is named on the cell's first line, or as ``data`` in its body."""
+    known = tables(namespace)
+    for word in [*cell.partition("\n")[0].split(), *_DATA.findall(cell)]:
+        if word in known:
+            value = namespace[word]
+            names = getattr(value, "column_names", None)
+            return [str(name) for name in (value[0] if isinstance(value, list) else names or value.columns)]
+    return []
+
+
+def _open_word(before: str) -> tuple[str, str]:
+    """The open quote, if any, and the word at the cursor."""
+    for quote in "\"'":
+        if before.count(quote) % 2:
+            return quote, before.rpartition(quote)[2]
+    return "", re.split(r"[\s=]", before)[-1]
+
+
+def _line_quoted(text: str, quote: str) -> str:
+    if quote and quote not in text:
+        return f"{quote}{text}{quote}"
+    return shlex.quote(text) if re.search(r"[\s'\"\\]", text) else text
+
+
+def _quoted(text: str, quote: str) -> str:
+    quote = quote or '"'
+    return repr(text) if quote in text or not text.isprintable() or "\\" in text else f"{quote}{text}{quote}"
+
+
+def _result(
+    candidates: Iterable[str], fragment: str, word: str, write: Callable[[str], str] = str
+) -> SimpleMatcherResult:
+    """Candidates that begin with ``word``; each, as ``write`` spells it, takes the place of ``fragment``."""
+    found = [SimpleCompletion(write(text), type="param") for text in candidates if text.startswith(word)]
+    return SimpleMatcherResult(completions=found, suppress=bool(found), matched_fragment=fragment)

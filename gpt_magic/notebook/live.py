@@ -1,0 +1,255 @@
+"""Views: how a run is shown while the main thread waits for it.
+
+A view is opened once, painted many times a second (it decides itself what is due), and closed once. Nothing that
+goes wrong in painting may end a run: the first such error is kept and said in one line at the end.
+"""
+
+import base64
+import shutil
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from gpt_magic.notebook.budget import Budget
+from gpt_magic.recorder import Progress
+from gpt_magic.summary import Preflight, Summary
+
+if TYPE_CHECKING:
+    from gpt_magic.notebook.plot import LossPlot
+
+LINE_SECONDS = 0.25  # between two progress lines
+PLOT_SECONDS = 0.9  # between two pictures, so that there is one in every second
+_LOG_SECONDS = 30.0  # between two progress lines where lines cannot be rewritten
+
+
+class View(Protocol):
+    """Shows one run; all calls come from one thread."""
+
+    def open(self) -> None:
+        """The run begins."""
+
+    def preflight(self, p: Preflight) -> None:
+        """The data are checked; show what is about to happen."""
+
+    def paint(self, progress: Progress) -> None:
+        """Called many times a second; paint what is due."""
+
+    def close(self, summary: Summary | None, progress: Progress) -> None:
+        """The run is over; leave what should stay. Without a summary there was no result."""
+
+
+class QuietView:
+    """Shows nothing."""
+
+    def open(self) -> None:
+        """Nothing."""
+
+    def preflight(self, p: Preflight) -> None:
+        """Nothing."""
+
+    def paint(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def close(self, summary: Summary | None, progress: Progress) -> None:
+        """Nothing."""
+
+
+class _Safely:
+    """Runs painters; remembers the first error, and leaves out for good what has failed."""
+
+    def __init__(self) -> None:
+        self.failed: dict[str, Exception] = {}
+
+    def __call__(self, what: str, paint: Callable[[], object]) -> None:
+        if what in self.failed:
+            return
+        try:
+            paint()
+        except Exception as error:
+            self.failed[what] = error
+
+    def line(self) -> str:
+        """What failed, in a line; empty when nothing did."""
+        if not self.failed:
+            return ""
+        from gpt_magic.notebook.markup import clean
+
+        what, error = next(iter(self.failed.items()))
+        return f"gpt_magic could not show {what} ({type(error).__name__}: {clean(error)}); the run went on without it\n"
+
+
+class NotebookView:
+    """Three outputs that are updated in place: pre-flight, then card; progress, then its words; the loss plot.
+
+    The pre-flight stands apart from the progress line so that it is not redrawn four times a second: a reader
+    can select its text.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self._budget = budget or Budget()
+        self._safely = _Safely()
+        self._handles: dict[str, Any] = {}
+        self._shown: dict[str, str] = {}
+        self._plot: LossPlot | None = None
+        self._plotted = (0, 0)  # steps and evaluations in the last picture
+
+    def open(self) -> None:
+        """Start the clock; outputs appear when there is something to show."""
+        self._budget.open()
+
+    def preflight(self, p: Preflight) -> None:
+        """Show what is about to happen."""
+        from gpt_magic.notebook import cards
+
+        self._safely("the pre-flight", lambda: self._html("card", cards.preflight_html(p), cards.preflight_text(p)))
+
+    def paint(self, progress: Progress) -> None:
+        """Repaint the progress line and the picture where they are due."""
+        if self._budget.due("line", LINE_SECONDS):
+            self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._line(progress)))
+        if self._plot is None and "card" in self._shown:
+            # While the worker loads the model: matplotlib's import and the first drawing take most of a second.
+            self._safely("the loss plot", lambda: self._prepare(progress))
+        news = (len(progress.steps_log), len(progress.evaluations))
+        if len(progress.steps_log) >= 2 and news != self._plotted and self._budget.due("plot", PLOT_SECONDS):
+            self._plotted = news
+            self._safely("the loss plot", lambda: self._budget.pay("plot", lambda: self._picture(progress)))
+
+    def close(self, summary: Summary | None, progress: Progress) -> None:
+        """Leave the card, what the plot says in words, and the final picture."""
+        from gpt_magic.notebook import cards, status
+
+        if summary is not None:
+            self._safely("the card", lambda: self._html("card", cards.card_html(summary), cards.card_text(summary)))
+        if "line" in self._handles or progress.steps_log:
+            self._safely(
+                "the evaluations",
+                lambda: self._html("line", status.curves_html(progress), status.curves_text(progress)),
+            )
+        if len(progress.steps_log) >= 2:
+            self._safely("the loss plot", lambda: self._picture(progress, final=True))
+        if said := self._safely.line():
+            sys.stderr.write(said)
+
+    def _line(self, progress: Progress) -> None:
+        from gpt_magic.notebook import status
+
+        if "card" not in self._handles:
+            self._html("card", "", "")  # takes its place above the progress line
+        self._html("line", status.progress_html(progress), status.progress_text(progress))
+
+    def _html(self, place: str, markup: str, text: str) -> None:
+        if self._shown.get(place) != markup:
+            self._put(place, {"text/html": markup, "text/plain": text}, {})
+            self._shown[place] = markup
+
+    def _prepare(self, progress: Progress) -> "LossPlot":
+        if self._plot is None:
+            from gpt_magic.notebook.plot import LossPlot
+
+            plot = LossPlot()
+            plot.update(progress)
+            self._plot = plot
+        return self._plot
+
+    def _picture(self, progress: Progress, *, final: bool = False) -> None:
+        from gpt_magic.notebook.plot import HEIGHT, WIDTH
+
+        png = base64.b64encode(self._prepare(progress).update(progress, final=final)).decode("ascii")
+        size = {"width": WIDTH, "height": HEIGHT, "alt": "Loss plot; the text above it says what it shows"}
+        self._put("plot", {"image/png": png, "text/plain": "loss plot"}, {"image/png": size})
+
+    def _put(self, place: str, data: dict[str, str], metadata: dict[str, Any]) -> None:
+        handle = self._handles.get(place)
+        if handle is not None:
+            handle.update(data, raw=True, metadata=metadata)
+            return
+        from IPython.display import display
+
+        self._handles[place] = display(data, raw=True, metadata=metadata, display_id=True)
+
+
+class TerminalView:
+    """One progress line, rewritten in place; where that is not possible, a line for every evaluation."""
+
+    def __init__(self, stream: TextIO | None = None, out: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._out = out or sys.stdout
+        self._rewritable = self._stream.isatty()
+        self._budget = Budget()
+        self._safely = _Safely()
+        self._width = 0  # columns of the line that stands
+        self._evaluations = 0
+
+    def open(self) -> None:
+        """Start the clock."""
+        self._budget.open()
+
+    def preflight(self, p: Preflight) -> None:
+        """Print what is about to happen."""
+        from gpt_magic.notebook.cards import preflight_text
+
+        self._safely("the pre-flight", lambda: self._print(preflight_text(p)))
+
+    def paint(self, progress: Progress) -> None:
+        """Rewrite the progress line, or add to the log, where it is due."""
+        if not self._rewritable:
+            self._safely("the progress", lambda: self._log(progress))
+        elif self._budget.due("line", LINE_SECONDS):
+            self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._rewrite(progress)))
+
+    def close(self, summary: Summary | None, progress: Progress) -> None:
+        """Take the progress line away, print the card and what a plot would show."""
+        from gpt_magic.notebook import status
+        from gpt_magic.notebook.cards import card_text
+
+        self._safely("the progress line", self._erase)
+        if summary is not None:
+            self._safely("the card", lambda: self._print(card_text(summary)))
+        if said := status.curves_text(progress):
+            self._safely("the curves in words", lambda: self._print(said))
+        if said := self._safely.line():
+            _write(self._stream, said)
+
+    def _rewrite(self, progress: Progress) -> None:
+        from gpt_magic.notebook.markup import cells
+        from gpt_magic.notebook.status import progress_text
+
+        columns = shutil.get_terminal_size((80, 24)).columns - 1  # a full line would wrap
+        line = progress_text(progress, columns)
+        width = cells(line)
+        _write(self._stream, "\r" + line + " " * (self._width - width))
+        self._width = width
+
+    def _erase(self) -> None:
+        if self._width:
+            _write(self._stream, "\r" + " " * self._width + "\r")
+            self._width = 0
+
+    def _log(self, progress: Progress) -> None:
+        from gpt_magic.notebook.status import evaluation_text, progress_text
+
+        for evaluation in progress.evaluations[self._evaluations :]:
+            _write(self._stream, evaluation_text(evaluation) + "\n")
+        self._evaluations = len(progress.evaluations)
+        if progress.step and self._budget.due("log", _LOG_SECONDS):
+            self._budget.pay("log", lambda: _write(self._stream, progress_text(progress) + "\n"))
+
+    def _print(self, text: str) -> None:
+        self._erase()
+        _write(self._out, text + "\n\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    encoding = stream.encoding or "utf-8"  # a Windows console may lack the bars and the stars
+    stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()
+
+
+def view_for(quiet: bool) -> View:
+    """The view that fits: nothing, a notebook's outputs, or a terminal's line."""
+    if quiet:
+        return QuietView()
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return NotebookView() if getattr(shell, "kernel", None) is not None else TerminalView()

@@ -1,0 +1,318 @@
+"""Every setting once: type, default, range, choices, group and the reason for its default.
+
+The magic's flags and body, ``-h``, ``%config``, the keywords of ``finetune(...)`` and the completer are
+all made from this table.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from keyword import iskeyword
+from pathlib import Path
+from typing import Any
+
+from traitlets import Any as AnyTrait
+from traitlets import Bool, Dict, Enum, Float, Int, TraitError, TraitType, Unicode, Union
+from traitlets.config import Configurable
+
+from gpt_magic.errors import OptionError, nearest, short
+
+GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
+
+# What transformers, scikit-learn and habit call an option, where the name is too different to be a near miss.
+_OTHER_NAMES = {
+    "df": "data",
+    "early_stopping_patience": "early_stop",
+    "eval_steps": "eval_every",
+    "frac": "valid_fraction",
+    "gradient_accumulation_steps": "accumulate",
+    "logging_steps": "log_every",
+    "lr": "learning_rate",
+    "lr_scheduler_type": "schedule",
+    "max_grad_norm": "grad_clip",
+    "model": "base",
+    "model_name": "base",
+    "name": "output",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "random_state": "seed",
+    "target": "label",
+    "test_size": "valid_fraction",
+    "y": "label",
+}
+
+
+class Options(Configurable):
+    """What a run is told. Values are checked when they are set, with one clear line on a bad one."""
+
+    # --- data ---------------------------------------------------------------------------------------
+    data = AnyTrait(None, help="DataFrame, list of dicts, datasets.Dataset, or a CSV, TSV, JSONL or Parquet path.").tag(
+        group="data", kind="table", expects="the name of a DataFrame or the path of a file"
+    )
+    valid = AnyTrait(None, help="Validation data, in any form that data takes; its columns have the same names.").tag(
+        group="data", kind="table", expects="the name of a DataFrame or the path of a file"
+    )
+    valid_fraction = Float(
+        0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
+    ).tag(group="data", config=True)
+    task = Enum(["auto", "classify"], "auto", help="What to learn; auto decides from the columns.").tag(
+        group="data", config=True
+    )
+    text = Unicode(None, allow_none=True, help="Column with the texts; found by name when not given.").tag(
+        group="data", kind="column", config=True
+    )
+    label = Unicode(None, allow_none=True, help="Column with the labels; found by name when not given.").tag(
+        group="data", kind="column", config=True
+    )
+    missing = Enum(
+        ["error", "drop"], "error", help="Rows without text or label: stop and name them, or leave them out and say so."
+    ).tag(group="data", config=True)
+    max_length = Int(
+        None,
+        allow_none=True,
+        min=2,
+        max=1_000_000,
+        help="Longest text in tokens; default: all that the model can read.",
+    ).tag(group="data", config=True)
+    truncate = Enum(
+        ["head", "tail", "error"],
+        "head",
+        help="A text over max_length keeps its head or its tail (said in the report), or is an error.",
+    ).tag(group="data", config=True)
+
+    # --- model --------------------------------------------------------------------------------------
+    base = AnyTrait(
+        "gpt2", help="Hub id, local folder, (model, tokenizer) pair, or a model that ships with gpt_magic."
+    ).tag(group="model", kind="base", config=True, expects="a hub id, a folder or the name of a model")
+    dropout = Float(
+        None,
+        allow_none=True,
+        min=0.0,
+        max=0.9,
+        help="Dropout probability while training; default: the model's own (0.1).",
+    ).tag(group="model", config=True)
+
+    # --- training -----------------------------------------------------------------------------------
+    epochs = Int(
+        3, min=1, max=1000, help="Passes over the training rows; 3 is usual, more helps when rows are few."
+    ).tag(group="training", config=True)
+    max_steps = Int(
+        0,
+        min=0,
+        max=100_000_000,
+        help="Make exactly this many optimizer steps, whatever epochs says; 0 = go by epochs.",
+    ).tag(group="training", config=True)
+    batch_size = Int(
+        16, min=1, max=65_536, help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB."
+    ).tag(group="training", config=True)
+    accumulate = Int(
+        1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."
+    ).tag(group="training", config=True)
+    learning_rate = Float(
+        None,
+        allow_none=True,
+        min=1e-8,
+        max=1.0,
+        help="Peak step size; default by model size: 5e-5 from 100 M parameters, 3e-4 below, 1e-3 from random weights.",
+    ).tag(group="training", config=True)
+    schedule = Enum(
+        ["linear", "cosine", "constant"], "linear", help="How the learning rate falls after the warm-up."
+    ).tag(group="training", config=True)
+    warmup = Float(
+        0.1,
+        min=0.0,
+        max=1e8,
+        help="Steps in which the learning rate rises: below 1 a share of all steps, else a count.",
+    ).tag(group="training", config=True)
+    weight_decay = Float(
+        0.01, min=0.0, max=10.0, help="AdamW's pull of the matrices to zero; biases and layer norms are left out."
+    ).tag(group="training", config=True)
+    grad_clip = Float(1.0, min=0.0, max=1e6, help="Largest gradient norm; 0 = no clipping.").tag(
+        group="training", config=True
+    )
+    class_weights = Union(
+        [Enum(["none", "balanced"]), Dict()],
+        default_value="none",
+        help="Weight of each class in the loss: none, balanced (rare classes count more), or a dict label -> weight.",
+    ).tag(
+        group="training", config=True, choices=("none", "balanced"), expects="none, balanced, or a dict label -> weight"
+    )
+    early_stop = Int(
+        0, min=0, max=1000, help="End after this many epochs without a lower validation loss; 0 = never."
+    ).tag(group="training", config=True)
+    seed = Int(42, min=0, max=2**32 - 1, help="Fixes split, order, new weights and dropout.").tag(
+        group="training", config=True
+    )
+
+    # --- evaluation ---------------------------------------------------------------------------------
+    eval_every = Int(
+        0, min=0, max=100_000_000, help="Evaluate every so many steps too; 0 = only at the end of each epoch."
+    ).tag(group="evaluation", config=True)
+    log_every = Int(1, min=1, max=1_000_000, help="Steps between two rows of the history.").tag(
+        group="evaluation", config=True
+    )
+    baselines = Bool(
+        True, help="Compare with the majority class and with TF-IDF + logistic regression on the same split."
+    ).tag(group="evaluation", config=True)
+
+    # --- machine ------------------------------------------------------------------------------------
+    device = Unicode("auto", help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU when there is one.").tag(
+        group="machine", config=True, choices=("auto", "cpu", "cuda", "mps")
+    )
+    precision = Enum(
+        ["auto", "fp32", "bf16"], "auto", help="Number format of the matrix products; auto: bf16 on GPUs that have it."
+    ).tag(group="machine", config=True)
+    threads = Int(0, min=0, max=1024, help="CPU threads; 0 = torch's choice, one a physical core.").tag(
+        group="machine", config=True
+    )
+
+    # --- output -------------------------------------------------------------------------------------
+    output = Unicode("tuned", help="Name that the result gets in the notebook; -o for short.").tag(
+        group="output", expects="a Python name, such as clf"
+    )
+    dry_run = Bool(False, help="Check the data, print what would happen, train nothing.").tag(group="output")
+    quiet = Bool(False, help="No live display; the result's card can still be shown by its name.").tag(
+        group="output", config=True
+    )
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several options.
+
+        Raises:
+            OptionError: a name is unknown or a value cannot be taken; the line names the nearest or the range.
+        """
+        for name, value in values.items():
+            self.put(name, value)
+
+    def put(self, name: str, value: Any) -> None:
+        """Set one option, or raise an `OptionError` that says what the option takes."""
+        trait = find(name)
+        if name == "output" and isinstance(value, str) and (not value.isidentifier() or iskeyword(value)):
+            raise OptionError(f"output = {short(value)}: must be {expected(trait)}")
+        try:
+            setattr(self, name, _coerce(trait, value))
+        except (TraitError, OverflowError):
+            hint = nearest(value, choices(trait)) if isinstance(value, str) else ""
+            raise OptionError(f"{name} = {_short(value)}: must be {expected(trait)}{hint}") from None
+
+    def values(self) -> dict[str, Any]:
+        """Every option with its value, in the order of this page."""
+        return {name: getattr(self, name) for name in table()}
+
+    def plain(self) -> dict[str, Any]:
+        """The options as JSON can hold them: tables and models are named by their type."""
+        return {name: _plain(value) for name, value in self.values().items()}
+
+    def copy_with(self, **values: Any) -> "Options":
+        """A new `Options` with the same values but for those given."""
+        new = Options()
+        for name, value in self.values().items():
+            setattr(new, name, value)
+        new.update(values)
+        return new
+
+
+def table() -> dict[str, TraitType[Any, Any]]:
+    """Every option's trait by name, group by group."""
+    traits = Options.class_traits(group=lambda group: group is not None)
+    order = list(vars(Options))
+    return dict(sorted(traits.items(), key=lambda item: order.index(item[0])))
+
+
+def find(name: str) -> TraitType[Any, Any]:
+    """The trait of one option.
+
+    Raises:
+        OptionError: there is no such option; the line names the nearest.
+    """
+    traits = table()
+    if name not in traits:
+        hint = nearest(_OTHER_NAMES.get(name, name), traits) or "; see %finetune -h for the list"
+        raise OptionError(f"no option {name!r}{hint}")
+    return traits[name]
+
+
+def choices(trait: TraitType[Any, Any]) -> tuple[str, ...]:
+    """The values an option can be completed with; empty when they cannot be listed."""
+    if isinstance(trait, Enum):
+        return tuple(trait.values or ())
+    if isinstance(trait, Bool):
+        return ("True", "False")
+    return tuple(trait.metadata.get("choices", ()))
+
+
+def expected(trait: TraitType[Any, Any]) -> str:
+    """What an option takes, in words: ``a whole number from 1 to 1000``."""
+    if "expects" in trait.metadata:
+        return str(trait.metadata["expects"])
+    if isinstance(trait, Enum):
+        return "one of " + ", ".join(trait.values or ())
+    if isinstance(trait, Int | Float):
+        words = "a whole number" if isinstance(trait, Int) else "a number"
+        words += f" from {_number(trait.min)} to {_number(trait.max)}"
+    elif isinstance(trait, Bool):
+        words = "True or False"
+    else:
+        words = "the name of a column" if trait.metadata.get("kind") == "column" else "a text"
+    return words + (" or None" if trait.allow_none else "")
+
+
+def help_text() -> str:
+    """The full option list, as ``-h`` prints it."""
+    lines = []
+    for group in GROUPS:
+        lines.append(f"\n{group}:")
+        lines.extend(_help_lines(group))
+    return "\n".join(lines).strip("\n")
+
+
+def signature() -> inspect.Signature:
+    """The signature of ``finetune(data, *, text=None, ...)``."""
+    kinds = inspect.Parameter
+    parameters = [kinds("data", kinds.POSITIONAL_OR_KEYWORD, default=None)]
+    parameters += [
+        kinds(name, kinds.KEYWORD_ONLY, default=trait.default_value)
+        for name, trait in table().items()
+        if name not in ("data", "output")
+    ]
+    return inspect.Signature(parameters)
+
+
+def _help_lines(group: str) -> Iterator[str]:
+    for name, trait in table().items():
+        if trait.metadata["group"] != group:
+            continue
+        flag = "--" + name.replace("_", "-")
+        default = "" if trait.default_value is None else f" [{trait.default_value}]"
+        yield f"  {flag:<18} {trait.help}{default}"
+        if not isinstance(trait, AnyTrait | Unicode | Bool) or choices(trait):
+            yield f"  {'':<18} takes {expected(trait) if not isinstance(trait, Unicode) else ', '.join(choices(trait))}"
+
+
+def _coerce(trait: TraitType[Any, Any], value: Any) -> Any:
+    """Take what is plainly meant (numpy numbers, 3.0 for 3, a column named 0), refuse the rest."""
+    if isinstance(trait, Int | Float | Bool) and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        value = value.item()
+    if isinstance(value, bool) and isinstance(trait, Int | Float):
+        raise TraitError("a truth value is not a number")
+    if isinstance(trait, Int) and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(trait, Float) and value != value:  # NaN compares unequal to itself and passes every range
+        raise TraitError("not a number")
+    if trait.metadata.get("kind") == "column" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # as data.sources names it
+    return value
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value) if isinstance(value, Path) else _short(value)
+
+
+def _short(value: Any) -> str:
+    plain = value is None or isinstance(value, str | int | float | dict | list | tuple)
+    return short(value) if plain else f"<{type(value).__name__}>"

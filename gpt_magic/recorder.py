@@ -1,0 +1,114 @@
+"""The memory of a run: takes the worker's events, gives painters a consistent picture at their own pace."""
+
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Stepped
+
+_ESTIMATE_AFTER = 3  # real steps before a remaining time is said
+_RECENT = 50  # steps that rate and remaining time are taken from
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One moment of a run, safe to paint from any thread.
+
+    Attributes:
+        phase: what is being done now: ``training``, ``loading gpt2``...
+        steps, step: optimizer steps planned and made; 0 before training starts.
+        steps_per_epoch: steps in one epoch.
+        epoch: passes over the data so far.
+        loss, learning_rate: of the last step; None before the first.
+        tokens_per_second: over the last steps; None before the first.
+        elapsed: seconds since the run began.
+        left: estimated seconds to the end of training; None before three real steps were made.
+        steps_log: all steps made, oldest first (a tuple; do not keep it longer than a repaint).
+        evaluations: all evaluations, oldest first.
+    """
+
+    phase: str = "starting"
+    steps: int = 0
+    step: int = 0
+    steps_per_epoch: int = 0
+    epoch: float = 0.0
+    loss: float | None = None
+    learning_rate: float | None = None
+    tokens_per_second: float | None = None
+    elapsed: float = 0.0
+    left: float | None = None
+    steps_log: tuple[Stepped, ...] = ()
+    evaluations: tuple[Evaluated, ...] = ()
+
+
+@dataclass
+class Recorder:
+    """Collects events from the worker's thread; `progress` may be called from any other."""
+
+    started: float = field(default_factory=time.perf_counter)
+    _now: Progress = field(default_factory=Progress)
+    _steps: list[Stepped] = field(default_factory=list)
+    _evaluations: list[Evaluated] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; this is the ``emit`` that a worker is given."""
+        with self._lock:
+            match event:
+                case Phase(name=name):
+                    self._now = replace(self._now, phase=name)
+                case Planned():
+                    self._now = replace(self._now, steps=event.steps, steps_per_epoch=event.steps_per_epoch)
+                case Stepped():
+                    self._steps.append(event)
+                case Evaluated():
+                    self._evaluations.append(event)
+
+    def progress(self) -> Progress:
+        """The run as it stands now."""
+        with self._lock:
+            now = replace(
+                self._now,
+                elapsed=time.perf_counter() - self.started,
+                evaluations=tuple(self._evaluations),
+                steps_log=tuple(self._steps),
+            )
+        if not now.steps_log:
+            return now
+        last = now.steps_log[-1]
+        recent = now.steps_log[-_RECENT:]
+        return replace(
+            now,
+            step=last.step,
+            epoch=last.epoch,
+            loss=last.loss,
+            learning_rate=last.learning_rate,
+            tokens_per_second=sum(s.tokens for s in recent) / max(sum(s.seconds for s in recent), 1e-9),
+            left=_left(now),
+        )
+
+
+def history(progress: Progress, log_every: int = 1) -> list[dict[str, Any]]:
+    """One record a logged step; evaluations stand in the row of their step as ``valid_*``."""
+    valid = {e.step: {f"valid_{k}": v for k, v in e.metrics.items()} for e in progress.evaluations}
+    return [
+        {**vars(step), **valid.get(step.step, {})}
+        for step in progress.steps_log
+        if step.step % log_every == 0 or step.step in valid or step is progress.steps_log[-1]
+    ]
+
+
+def _left(now: Progress) -> float | None:
+    """Seconds left: the remaining steps at the recent median, plus the evaluations still to come."""
+    if len(now.steps_log) < _ESTIMATE_AFTER:
+        return None
+    remaining = now.steps - now.steps_log[-1].step
+    # The first step pays for allocations and lazy imports that no later one repeats.
+    seconds = remaining * statistics.median(s.seconds for s in now.steps_log[1:][-_RECENT:])
+    if now.evaluations and now.steps:
+        done = len(now.evaluations)
+        made = now.steps_log[-1].step
+        seconds += statistics.median(e.seconds for e in now.evaluations) * remaining * done / made
+    return seconds

@@ -1,0 +1,263 @@
+"""A run: options and data in, a worker thread, events, a tuned model out."""
+
+import threading
+import time
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gpt_magic.engine.events import Control, Phase, StopRequested
+from gpt_magic.errors import GptMagicError, RunAbandoned, TrainingError
+from gpt_magic.options import Options
+from gpt_magic.recorder import Progress, Recorder
+from gpt_magic.summary import Preflight, Scores, Summary
+
+if TYPE_CHECKING:
+    from gpt_magic.engine.loop import Outcome
+    from gpt_magic.prepare import Prepared
+    from gpt_magic.tuned import TunedModel
+
+
+class Run:
+    """One fine-tuning run in a worker thread.
+
+    The owner waits on ``done`` (never on the thread: an interrupt inside ``Thread.join`` loses it), looks at
+    `progress` and `preflight`, and may call `stop`. Afterwards ``result`` holds the tuned model, also when the
+    run was stopped or failed with something learned, and ``error`` what went wrong.
+
+    Attributes:
+        done: set when the worker has ended.
+        preflight: what is about to happen; None until the data are checked.
+        result: the tuned model, None when there is none.
+        summary: the content of the final card, None when no step was made.
+        error: what the cell should raise, None when all went well.
+    """
+
+    def __init__(self, options: Options, name: str | None = None) -> None:
+        self.options = options
+        self.name = name
+        self.recorder = Recorder()
+        self.control = Control()
+        self.done = threading.Event()
+        self.preflight: Preflight | None = None
+        self.result: TunedModel | None = None
+        self.summary: Summary | None = None
+        self.error: GptMagicError | None = None
+        self._abandoned = False
+        self._started = False
+
+    def start(self) -> None:
+        """Start the worker; returns at once. A second call changes nothing."""
+        if self._started:
+            return
+        self._started = True
+        # While the data are read and checked, the slow imports go on beside them.
+        self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
+        self._imports.start()
+        threading.Thread(target=self._work, name="gpt_magic run", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ask the worker to end after the step it is in."""
+        self.control.stop.set()
+
+    def abandon(self) -> None:
+        """Leave the run: the worker ends when it can, its result is dropped."""
+        self._abandoned = True
+        self.control.stop.set()
+
+    def progress(self) -> Progress:
+        """The run as it stands now; safe from any thread."""
+        return self.recorder.progress()
+
+    def _work(self) -> None:
+        try:
+            self._train()
+        except StopRequested:
+            self.error = RunAbandoned("stopped before the first step: nothing was trained")
+        except Exception as failure:
+            self.error = _one_line(failure, "the run failed")
+        finally:
+            if self._abandoned:
+                self.result = None
+            self.done.set()
+
+    def _train(self) -> None:
+        from gpt_magic.data.labelled import read_labelled
+
+        options, check = self.options, self.control.check
+        self.recorder(Phase("reading the data"))
+        data = read_labelled(options)
+        check()
+        self.recorder(Phase("importing torch and transformers"))
+        self._imports.join()  # before the next import: transformers' lazy imports break when two threads race
+        from gpt_magic.prepare import prepare
+
+        prepared = prepare(options, data, self.name, self.recorder, check)
+        self.preflight = prepared.preflight
+        if options.dry_run:
+            return
+        import torch
+
+        if options.threads:
+            torch.set_num_threads(options.threads)  # holds for this thread alone
+        check()
+        devices = [prepared.machine.device] if prepared.machine.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(options.seed)
+            self._fit(prepared)
+
+    def _fit(self, prepared: "Prepared") -> None:
+        from gpt_magic.engine.loop import Job, train
+        from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
+        from gpt_magic.models.load import load_classifier
+
+        began = time.perf_counter()
+        data, base = prepared.data, prepared.base
+        self.recorder(Phase(f"loading {base.name}"))
+        model = load_classifier(base, data.classes, prepared.tokenizer.pad_token_id, self.options.dropout)
+        model.to(prepared.machine.device)
+        hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
+        evaluate = _Evaluate(model, prepared, hidden, self.control) if len(prepared.valid) else None
+        job = Job(model, prepared.objective, prepared.train, prepared.settings, prepared.machine, evaluate, hidden)
+        outcome = train(job, self.recorder, self.control)
+        if outcome.error is not None:
+            self.error = _one_line(outcome.error, f"training failed at step {outcome.step + 1}")
+        if outcome.step == 0:
+            if self.error is None:
+                raise StopRequested
+            return
+        warnings = list(prepared.preflight.warnings)
+        if hidden is hidden_padded:
+            warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
+        scores = self._scores(prepared, outcome, warnings)
+        self.result = self._result(model, prepared, outcome, scores, warnings, time.perf_counter() - began)
+
+    def _scores(self, prepared: "Prepared", outcome: "Outcome", warnings: list[str]) -> Scores | None:
+        """The metrics table of the card: the model, and the baselines when there was time for them."""
+        if not outcome.metrics:
+            return None
+        rows: list[tuple[str, list[float | None]]] = [
+            (prepared.base.name + " fine-tuned", [outcome.metrics["accuracy"], outcome.metrics["macro_f1"]])
+        ]
+        if self.options.baselines and not self.control.stop.is_set():
+            from gpt_magic.tasks import baselines
+
+            self.recorder(Phase("fitting the baselines"))
+            train, valid = prepared.data.train, prepared.data.valid
+            rows.append(("majority class", list(baselines.majority(train, valid))))
+            try:
+                rows.append(("TF-IDF + logistic regression", list(baselines.tfidf(train, valid, self.options.seed))))
+            except ValueError as error:
+                warnings.append(f"no TF-IDF baseline: {error}")
+        return Scores(["accuracy", "macro F1"], rows)
+
+    def _result(
+        self,
+        model: Any,
+        prepared: "Prepared",
+        outcome: "Outcome",
+        scores: Scores | None,
+        warnings: list[str],
+        seconds: float,
+    ) -> "TunedModel":
+        from gpt_magic.tuned import TunedModel
+
+        progress = replace(self.recorder.progress(), phase=outcome.reason)
+        tokens = sum(step.tokens for step in progress.steps_log)
+        facts = [
+            *(fact for fact in prepared.preflight.facts if fact[0] != "tokens an epoch"),
+            (
+                "time",
+                f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "
+                f"{seconds:,.1f} s with loading, evaluation and baselines",
+            ),
+            ("versions", versions()),
+        ]
+        self.summary = Summary(
+            title=prepared.preflight.title,
+            status=_status(outcome),
+            ok=outcome.error is None,
+            name=self.options.output,
+            scores=scores,
+            facts=facts,
+            warnings=warnings,
+        )
+        return TunedModel(
+            model=model,
+            tokenizer=prepared.tokenizer,
+            classes=prepared.data.classes,
+            options=self.options.plain(),
+            columns=prepared.data.roles.columns,
+            max_length=prepared.max_length,
+            metrics={
+                **outcome.metrics,
+                "train_seconds": outcome.seconds,
+                "steps": outcome.step,
+                "kept_step": outcome.kept_step,
+            },
+            report=replace(prepared.preflight, warnings=warnings),
+            summary=self.summary,
+            progress=progress,
+        )
+
+
+class _Evaluate:
+    """Scores the validation rows; a stop ends it between two forward passes."""
+
+    def __init__(self, model: Any, prepared: "Prepared", hidden: Any, control: Control) -> None:
+        import numpy as np
+
+        self.model, self.hidden, self.control = model, hidden, control
+        self.ids = prepared.valid.ids
+        self.machine = prepared.machine
+        self.targets = np.concatenate(list(prepared.valid.targets))
+        self.weights = prepared.objective.weights(self.targets)
+
+    def __call__(self) -> dict[str, float]:
+        from gpt_magic.inference.scoring import score_last
+        from gpt_magic.tasks.classify import logits, quick_metrics
+
+        with self.machine.autocast():
+            scores = score_last(self.model, self.ids, logits, self.hidden, self.control.check)
+        return quick_metrics(scores, self.targets, self.weights)
+
+
+def versions() -> str:
+    """The versions that a result depends on, in one line."""
+    from importlib.metadata import version
+
+    return ", ".join(f"{name} {version(name)}" for name in ("gpt_magic", "torch", "transformers"))
+
+
+def _status(outcome: "Outcome") -> str:
+    steps = f"step {outcome.step:,} of {outcome.steps:,}"
+    said = {
+        "done": f"done: {outcome.steps:,} steps",
+        "stopped": f"stopped at {steps}",
+        "early_stop": f"stopped early at {steps}: the validation loss no longer fell",
+        "failed": f"failed after {steps}",
+    }[outcome.reason]
+    if outcome.kept_step != outcome.step:
+        said += f"; weights of step {outcome.kept_step:,}, which had the lowest validation loss"
+    if outcome.reason in ("stopped", "failed") and not outcome.metrics:
+        said += "; not evaluated yet"
+    return said
+
+
+def _one_line(failure: Exception, what: str) -> GptMagicError:
+    """The error that the cell raises: ours as it is, any other in one line with its cause attached."""
+    # The frames of a failed step hold its tensors; a traceback does not need them.
+    traceback.clear_frames(failure.__traceback__)
+    if isinstance(failure, GptMagicError):
+        return failure
+    reason = " ".join(str(failure).split()) or "no message"
+    error = TrainingError(f"{what}: {type(failure).__name__}: {reason[:300]} (--traceback shows more)")
+    error.__cause__ = failure
+    return error
+
+
+def _import_libraries() -> None:
+    import importlib
+
+    for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
+        importlib.import_module(name)

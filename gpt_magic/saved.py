@@ -1,0 +1,139 @@
+"""A tuned model on disk: what transformers can load, plus a record of the run and a model card."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gpt_magic.engine.packing import hidden_packed, hidden_padded
+from gpt_magic.engine.events import Evaluated, Stepped
+from gpt_magic.errors import DataError, ModelError
+from gpt_magic.recorder import Progress
+from gpt_magic.summary import Lengths, Preflight, Scores, Summary
+from gpt_magic.tuned import TunedModel
+
+_RECORD = "gpt_magic.json"
+_FORMAT = 1
+
+
+def save(tuned: TunedModel, folder: str | Path) -> Path:
+    """Write model, tokenizer, record and model card into ``folder``, which is made when it is not there.
+
+    Raises:
+        DataError: the path is a file.
+    """
+    path = Path(folder).expanduser()
+    if path.is_file():
+        raise DataError(f"cannot save into '{path}': it is a file, give a folder")
+    path.mkdir(parents=True, exist_ok=True)
+    tuned.model.save_pretrained(path)
+    tuned.tokenizer.save_pretrained(path)
+    (path / _RECORD).write_text(json.dumps(_record(tuned), ensure_ascii=False, indent=1), encoding="utf-8")
+    (path / "README.md").write_text(model_card(tuned), encoding="utf-8")
+    return path
+
+
+def load(folder: str | Path) -> TunedModel:
+    """Load what `TunedModel.save` wrote.
+
+    Raises:
+        ModelError: the folder is not there or was not written by gpt_magic.
+    """
+    path = Path(folder).expanduser()
+    if not (path / _RECORD).is_file():
+        what = f"has no {_RECORD}, so gpt_magic did not write it" if path.is_dir() else "is not there"
+        raise ModelError(f"cannot load '{path}': the folder {what}")
+    record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+    if record["format"] > _FORMAT:
+        raise ModelError(f"'{path}' was saved by a newer gpt_magic (format {record['format']}): upgrade gpt_magic")
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, use_safetensors=True)
+    return TunedModel(
+        model=model.eval(),
+        tokenizer=AutoTokenizer.from_pretrained(path, local_files_only=True),
+        classes=record["classes"],
+        options=record["options"],
+        columns=record["columns"],
+        max_length=record["max_length"],
+        metrics=record["metrics"],
+        report=_preflight(record["report"]),
+        summary=_summary(record["summary"]),
+        progress=_progress(record["progress"]),
+        hidden=hidden_packed if record["packed"] else hidden_padded,
+    )
+
+
+def model_card(tuned: TunedModel) -> str:
+    """The README.md of a saved model, with the metadata block that model hubs read."""
+    from gpt_magic.notebook.cards import card_text
+
+    base = tuned.options.get("base")
+    front = ["---", "library_name: transformers", "pipeline_tag: text-classification", "tags: [gpt_magic]"]
+    if isinstance(base, str) and Path(base).name == base and base not in ("scratch", "nano"):
+        front.append(f"base_model: {json.dumps(base)}")
+    title = " ".join(tuned.report.title.split())
+    return "\n".join(
+        [
+            *front,
+            "---",
+            "",
+            f"# {title}",
+            "",
+            "A text classifier fine-tuned with gpt_magic. It labels a text with one of "
+            f"{len(tuned.classes)} classes, reading at most {tuned.max_length:,} tokens.",
+            "",
+            "```python",
+            "import gpt_magic",
+            'clf = gpt_magic.load("this folder")          # predictions with labels, metrics, history',
+            "from transformers import AutoModelForSequenceClassification",
+            'model = AutoModelForSequenceClassification.from_pretrained("this folder")  # the plain model',
+            "```",
+            "",
+            "## The run",
+            "",
+            *("    " + line for line in card_text(tuned.summary).splitlines()),
+            "",
+            "## Limits",
+            "",
+            "Figures hold for texts like those of the training data. The confidence of a prediction is the model's own",
+            "and was not calibrated. The model repeats the biases of its base and of its training data.",
+            "",
+        ]
+    )
+
+
+def _record(tuned: TunedModel) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "task": "classify",
+        "classes": list(tuned.classes),
+        "columns": tuned.columns,
+        "max_length": tuned.max_length,
+        "packed": tuned.hidden is hidden_packed,
+        "options": tuned.options,
+        "metrics": tuned.metrics,
+        "report": asdict(tuned.report),
+        "summary": asdict(tuned.summary),
+        "progress": asdict(tuned.progress),
+    }
+
+
+def _preflight(record: dict[str, Any]) -> Preflight:
+    lengths = Lengths(**record["lengths"]) if record["lengths"] else None
+    return Preflight(**{**record, "facts": _pairs(record["facts"]), "lengths": lengths})
+
+
+def _summary(record: dict[str, Any]) -> Summary:
+    scores = Scores(**{**record["scores"], "rows": _pairs(record["scores"]["rows"])}) if record["scores"] else None
+    return Summary(**{**record, "facts": _pairs(record["facts"]), "scores": scores})
+
+
+def _progress(record: dict[str, Any]) -> Progress:
+    steps = tuple(Stepped(**step) for step in record["steps_log"])
+    evaluations = tuple(Evaluated(**evaluation) for evaluation in record["evaluations"])
+    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations})
+
+
+def _pairs(items: list[list[Any]]) -> list[tuple[Any, Any]]:
+    return [(first, second) for first, second in items]

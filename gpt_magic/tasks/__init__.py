@@ -1,0 +1,1 @@
+"""One file a task: head, encoding, which positions are scored, loss, metrics, decoding."""

@@ -1,0 +1,90 @@
+"""How well a classifier does on rows with known labels."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a classifier, as scikit-learn defines them.
+
+    Attributes:
+        rows: rows that were scored.
+        loss: mean cross-entropy in nats, unweighted.
+        accuracy, macro_f1, weighted_f1: between 0 and 1.
+        per_class: a row a class with ``precision``, ``recall``, ``f1``, ``support``.
+        confusion: rows are true classes, columns predicted ones.
+        truncated: rows of which the model read only a part.
+    """
+
+    rows: int
+    loss: float
+    accuracy: float
+    macro_f1: float
+    weighted_f1: float
+    per_class: "pd.DataFrame"
+    confusion: "pd.DataFrame"
+    truncated: int = 0
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.rows:,} rows: accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}, "
+            f"weighted F1 {self.weighted_f1:.4f}, loss {self.loss:.4f}"
+        )
+        return f"{head}\n\n{self.per_class.round(4)}\n\n{self.confusion}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from gpt_magic.notebook.cards import evaluation_html
+
+        return evaluation_html(self)
+
+
+def evaluate_classes(
+    scores: np.ndarray, labels: Sequence[Hashable], classes: Sequence[Hashable], truncated: int = 0
+) -> Evaluation:
+    """Compare logits with known labels.
+
+    Args:
+        scores: logits, ``(rows, classes)``.
+        labels: true label of each row, all among ``classes``.
+        classes: the labels in the order of the logits.
+    """
+    import pandas as pd
+    import torch
+    from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+
+    number = {label: i for i, label in enumerate(classes)}
+    truth = np.array([number[label] for label in labels])
+    chosen = scores.argmax(axis=1)
+    every = range(len(classes))
+    columns = precision_recall_fscore_support(truth, chosen, labels=every, zero_division=0)
+    per_class = pd.DataFrame(
+        dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)),
+        index=pd.Index(list(classes), name="class", dtype=object),
+    )
+    # As in scikit-learn's default: classes that neither stand in the rows nor were predicted do not count.
+    seen = sorted({*truth.tolist(), *chosen.tolist()})
+    f1 = per_class["f1"].to_numpy()
+    support = per_class["support"].to_numpy()
+    return Evaluation(
+        rows=len(truth),
+        loss=float(torch.nn.functional.cross_entropy(torch.from_numpy(scores), torch.from_numpy(truth))),
+        accuracy=float(accuracy_score(truth, chosen)),
+        macro_f1=float(f1[seen].mean()),
+        weighted_f1=float((f1 * support).sum() / support.sum()),
+        per_class=per_class,
+        confusion=pd.DataFrame(
+            confusion_matrix(truth, chosen, labels=every),
+            index=pd.Index(list(classes), name="true", dtype=object),
+            columns=pd.Index(list(classes), name="predicted", dtype=object),
+        ),
+        truncated=truncated,
+    )

@@ -1,0 +1,224 @@
+"""What a run hands back: a plain transformers model with all that is known about it."""
+
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpt_magic.data.checks import Findings, blank, check_rows
+from gpt_magic.data.sources import read_table
+from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.errors import DataError, listing
+from gpt_magic.recorder import Progress, history
+from gpt_magic.summary import Preflight, Summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from gpt_magic.tasks.evaluation import Evaluation
+
+
+class TruncationWarning(UserWarning):
+    """Some texts were longer than the model reads, and were cut."""
+
+
+@dataclass(repr=False)
+class TunedModel:
+    """A fine-tuned classifier.
+
+    Attributes:
+        model: a plain ``transformers`` model, in evaluation mode, on the device it was trained on.
+        tokenizer: its plain ``transformers`` tokenizer.
+        classes: the labels in the order of the model's outputs, of the kind they had in the data.
+        options: the options of the run, as plain values.
+        columns: which column played which role.
+        max_length: tokens of a text that the model reads; ``truncate`` says which end of a longer one.
+        metrics: the validation metrics of the kept weights, with ``train_seconds`` (time of the steps alone),
+            ``steps`` and ``kept_step``.
+        report: the pre-flight: what was checked and planned, with its warnings.
+        summary: the content of the card.
+        progress: the run's steps and evaluations.
+    """
+
+    model: Any
+    tokenizer: Any
+    classes: Sequence[Hashable]
+    options: dict[str, Any]
+    columns: dict[str, str]
+    max_length: int
+    metrics: dict[str, Any]
+    report: Preflight
+    summary: Summary
+    progress: Progress = field(default_factory=Progress)
+    hidden: Hidden = hidden_packed
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """A row a logged step: loss, learning rate, gradient norm, tokens, seconds; ``valid_*`` where evaluated."""
+        import pandas as pd
+
+        return pd.DataFrame(history(self.progress, self.options.get("log_every", 1)))
+
+    def plot(self) -> "Figure":
+        """The loss curves as a matplotlib Figure."""
+        from gpt_magic.notebook.plot import figure
+
+        return figure(self.progress)
+
+    def predict(self, x: Any, probabilities: bool = False) -> "pd.DataFrame":
+        """Label texts.
+
+        Args:
+            x: one text, a sequence or Series of texts, or a table (any form that ``data`` takes) with the text column.
+            probabilities: add a column ``p(class)`` for every class.
+
+        Returns:
+            A table in the order and with the index of ``x``: the columns of a table, or ``text``; then
+            ``prediction``, ``confidence`` (the probability of the prediction), and, where texts had to be cut,
+            ``truncated``. A row without a text gets no prediction.
+
+        Raises:
+            DataError: there is no text column, or nothing to predict.
+        """
+        frame, texts = self._texts(x)
+        empty = blank(texts)
+        scores, cut = self._score([str(text) for text in texts[~empty]], list(texts.index[~empty]))
+        chances = _softmax(scores)
+        out = frame.copy()
+        at = np.flatnonzero(~empty.to_numpy())
+        out["prediction"] = self._spread([self.classes[i] for i in chances.argmax(axis=1)], at, len(out))
+        out["confidence"] = _spread_numbers(chances.max(axis=1), at, len(out))
+        if probabilities:
+            for number, label in enumerate(self.classes):
+                out[f"p({label})"] = _spread_numbers(chances[:, number], at, len(out))
+        if cut.any():
+            flags = np.zeros(len(out), dtype=bool)
+            flags[at] = cut
+            out["truncated"] = flags
+            self._warn_cut([row for row, flag in zip(texts.index[~empty], cut, strict=True) if flag])
+        if empty.any():
+            warnings.warn(f"no prediction for rows without a text: {listing(texts.index[empty])}", stacklevel=2)
+        return out
+
+    def evaluate(self, data: Any, missing: str = "error") -> "Evaluation":
+        """Compare predictions with known labels.
+
+        Args:
+            data: a table with the text and label columns of the training data, in any form that ``data`` takes.
+            missing: ``error`` or ``drop`` for rows without text or label.
+
+        Raises:
+            DataError: a column is missing, a row cannot be used, or a label is not one of ``classes``.
+        """
+        from gpt_magic.tasks.evaluation import evaluate_classes
+
+        frame = read_table(data)
+        for role, column in self.columns.items():
+            if column not in frame.columns:
+                raise DataError(f"the data have no {role} column {column!r}; theirs are {listing(frame.columns, 12)}")
+        examples = check_rows(frame, self.columns["text"], self.columns["label"], missing, Findings(), "data")
+        known = set(self.classes)
+        for label, row in zip(examples.labels, examples.index, strict=True):
+            if label not in known:
+                raise DataError(
+                    f"row {row} has the label {label!r}; the classes are {listing(map(repr, self.classes))}"
+                )
+        scores, cut = self._score(examples.texts, examples.index)
+        return evaluate_classes(scores, examples.labels, self.classes, int(cut.sum()))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write model, tokenizer, record and model card; plain transformers can load the folder.
+
+        Raises:
+            DataError: the path is a file.
+        """
+        from gpt_magic.saved import save
+
+        return save(self, folder)
+
+    def __repr__(self) -> str:
+        scores = ", ".join(
+            f"{name.replace('_', ' ')} {self.metrics[name]:.3f}"
+            for name in ("accuracy", "macro_f1")
+            if name in self.metrics
+        )
+        return f"<TunedModel {self.report.title}: {scores or self.summary.status}>"
+
+    def _repr_html_(self) -> str:
+        from gpt_magic.notebook.cards import card_html
+
+        return card_html(self.summary)
+
+    def _texts(self, x: Any) -> "tuple[pd.DataFrame, pd.Series[Any]]":
+        """The table to answer with, and its texts."""
+        import pandas as pd
+
+        if isinstance(x, str):
+            x = [x]
+        if isinstance(x, np.ndarray):
+            x = x.tolist()
+        if isinstance(x, list | tuple) and (not x or not isinstance(x[0], dict)):
+            x = pd.Series(list(x), dtype=object)
+        if isinstance(x, pd.Series):
+            if len(x) == 0:
+                raise DataError("nothing to predict: no texts were given")
+            _check_texts(x)
+            return pd.DataFrame({"text": x}), x
+        frame = read_table(x)
+        column = self.columns["text"]
+        if column not in frame.columns:
+            raise DataError(
+                f"the data have no text column {column!r}; theirs are {listing(map(repr, frame.columns), 12)}"
+            )
+        _check_texts(frame[column])
+        return frame, frame[column]
+
+    def _score(self, texts: list[str], index: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits ``(texts, classes)`` and whether each text had to be cut ``(texts,)``."""
+        from gpt_magic.inference.scoring import score_last
+        from gpt_magic.tasks.classify import logits, tokenize
+
+        if not texts:
+            return np.zeros((0, len(self.classes)), dtype=np.float32), np.zeros(0, dtype=bool)
+        truncate = "tail" if self.options.get("truncate") == "tail" else "head"
+        ids, lengths = tokenize(texts, self.tokenizer, self.max_length, truncate, index)
+        return score_last(self.model, ids, logits, self.hidden), lengths > self.max_length
+
+    def _spread(self, values: list[Hashable], at: np.ndarray, rows: int) -> Any:
+        if len(values) == rows:
+            return values
+        out = np.full(rows, None, dtype=object)
+        out[at] = values
+        return out
+
+    def _warn_cut(self, rows: list[Any]) -> None:
+        end = "last" if self.options.get("truncate") == "tail" else "first"
+        warnings.warn(
+            f"{len(rows):,} texts are longer than {self.max_length:,} tokens; only the {end} {self.max_length:,} were "
+            f"read (rows {listing(rows)})",
+            TruncationWarning,
+            stacklevel=3,
+        )
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    from gpt_magic.tasks.classify import softmax
+
+    return softmax(scores)
+
+
+def _spread_numbers(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray:
+    out = np.full(rows, np.nan)
+    out[at] = values
+    return out
+
+
+def _check_texts(texts: "pd.Series[Any]") -> None:
+    for row, value in texts.items():
+        if value is not None and value == value and not isinstance(value, str):
+            raise DataError(f"row {row} is a {type(value).__name__}, not a text")

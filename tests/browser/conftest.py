@@ -1,0 +1,34 @@
+"""Fixtures of the browser tests: one JupyterLab and one Chromium for all of them."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `lab` below, under every import mode of pytest
+
+from lab import Lab, missing
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab in a browser; open a notebook in it first. Skips where one cannot be had, but fails in CI."""
+    lacking = missing()
+    if lacking:
+        message = f"browser tests need {lacking}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with Lab(tmp_path_factory.mktemp("lab") / "server") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: the folder that GPT_MAGIC_ARTEFACTS names, or a temporary one."""
+    named = os.environ.get("GPT_MAGIC_ARTEFACTS")
+    folder = Path(named).resolve() if named else tmp_path_factory.mktemp("artefacts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

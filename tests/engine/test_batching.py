@@ -1,0 +1,37 @@
+"""Which rows meet: every epoch sees all, every pass stays within its limits."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from gpt_magic.engine.batching import ATTENTION_AREA, epoch_order, forward_passes, plan
+
+
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 200), st.integers(0, 2**32 - 1))
+def test_every_epoch_sees_every_row_once(rows: int, rows_per_step: int, steps: int, seed: int) -> None:
+    made = list(plan(rows, rows_per_step, steps, seed))
+    assert len(made) == steps
+    flat = [row for step in made for row in step]
+    for start in range(0, len(flat), rows):
+        epoch = flat[start : start + rows]
+        assert len(set(epoch)) == len(epoch)
+    assert set(flat) <= set(range(rows))
+    assert max(map(len, made)) <= rows_per_step
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=50), st.integers(1, 20))
+@hypothesis_settings(max_examples=50)
+def test_forward_passes_hold_every_row_and_keep_limits(lengths: list[int], batch_size: int) -> None:
+    order = epoch_order(len(lengths), seed=1, epoch=0)
+    passes = forward_passes(order, np.array(lengths), batch_size)
+    assert sorted(row for rows in passes for row in rows) == sorted(order)
+    for rows in passes:
+        assert 1 <= len(rows) <= batch_size
+        longest = max(lengths[row] for row in rows)
+        assert len(rows) == 1 or len(rows) * longest**2 <= ATTENTION_AREA
+
+
+def test_order_differs_between_epochs_and_seeds() -> None:
+    orders = [tuple(epoch_order(50, seed, epoch)) for seed in (0, 1) for epoch in (0, 1)]
+    assert len(set(orders)) == 4

@@ -1,0 +1,257 @@
+"""The loop against transformers' own Trainer, and its promises about stops, failures and best weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gpt_magic.engine import loop
+from gpt_magic.engine.batching import Encoded, plan
+from gpt_magic.engine.events import Control, Evaluated, Event, Planned, Stepped, StopRequested
+from gpt_magic.engine.loop import Job, Outcome, train
+from gpt_magic.errors import TrainingError
+from tests.tiny import PAD, job, objective, random_rows, settings, tiny_gpt2
+
+
+def run(work: Job, control: Control | None = None) -> tuple[Outcome, list[Event]]:
+    events: list[Event] = []
+    return train(work, events.append, control or Control()), events
+
+
+def losses(events: list[Event]) -> list[float]:
+    return [event.loss for event in events if isinstance(event, Stepped)]
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_fifty_steps_equal_transformers_trainer(schedule: str, tmp_path: Path) -> None:
+    """Same start, order, decay groups, clipping and schedule: same losses, within 1e-4 over 50 fp32 steps."""
+    rows = random_rows(120, seed=7)
+    steps = 50
+    ours = tiny_gpt2(seed=7)
+    _, events = run(job(ours, rows, steps=steps, batch_size=16, warmup=0.1, schedule=schedule, weight_decay=0.1))
+    theirs = tiny_gpt2(seed=7)
+    reference = trainer_losses(theirs, rows, schedule, steps, tmp_path)
+    np.testing.assert_allclose(losses(events), reference, atol=1e-4, rtol=0)
+    assert reference[0] - reference[-1] > 0.01  # something was learned, so the comparison means something
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-3, rtol=0, msg=name)
+
+
+def trainer_losses(model: nn.Module, rows: Encoded, schedule: str, steps: int, folder: Path) -> list[float]:
+    """The losses of ``transformers.Trainer`` over the same rows in the same order, padded."""
+    from transformers import Trainer, TrainingArguments
+
+    class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __getitem__(self, i: int) -> dict[str, Any]:
+            return {"input_ids": torch.from_numpy(rows.ids[i]).long(), "labels": int(rows.targets[i][0])}
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        ids = nn.utils.rnn.pad_sequence([item["input_ids"] for item in items], batch_first=True, padding_value=PAD)
+        labels = torch.tensor([item["labels"] for item in items])
+        return {"input_ids": ids, "attention_mask": (ids != PAD).long(), "labels": labels}
+
+    class SameOrder(Trainer):
+        def get_train_dataloader(self) -> Any:
+            order = list(plan(len(rows), 16, steps, seed=0))
+            return torch.utils.data.DataLoader(Rows(), batch_sampler=order, collate_fn=collate)
+
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=16,
+        learning_rate=1e-3,
+        weight_decay=0.1,
+        max_grad_norm=1.0,
+        lr_scheduler_type="constant_with_warmup" if schedule == "constant" else schedule,
+        warmup_steps=5,
+        optim="adamw_torch_fused",
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        seed=0,
+    )
+    trainer = SameOrder(model=model, args=arguments, train_dataset=Rows(), data_collator=collate)
+    trainer.train()
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.parametrize("class_weights", [[1.0, 1.0, 1.0], [0.2, 1.0, 5.0]])
+def test_accumulation_does_not_change_the_step(class_weights: list[float]) -> None:
+    """Gradients of one step are equal, and so are the losses of the steps that follow.
+
+    Weights are not compared after Adam: where a gradient is 0 but for rounding (a key's bias), its sign decides.
+    """
+    results = []
+    for accumulate in (1, 2, 4, 8):
+        model, rows = tiny_gpt2(seed=8), random_rows(40, seed=8)
+        work = job(model, rows, batch_size=16 // accumulate, accumulate=accumulate, steps=5)
+        work.objective = objective(weights=class_weights)
+        loop._accumulate_gradients(work, list(range(16)), rows.lengths(), step=1)
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        model.zero_grad()
+        _, events = run(work)
+        results.append((losses(events), gradient))
+    assert results[0][1].abs().max() > 0.01
+    for got, gradient in results[1:]:
+        torch.testing.assert_close(gradient, results[0][1], atol=1e-6, rtol=1e-5)
+        np.testing.assert_allclose(got, results[0][0], atol=1e-5)
+
+
+def test_loss_is_the_weighted_mean_that_torch_defines() -> None:
+    model, rows = tiny_gpt2(seed=9), random_rows(16, seed=9)
+    work = job(model, rows, batch_size=16, steps=1)
+    work.objective = objective(weights=[0.2, 1.0, 5.0])
+    with torch.no_grad():
+        logits = torch.cat([model(torch.from_numpy(row)[None].long()).logits for row in rows.ids])
+    targets = torch.from_numpy(np.concatenate(rows.targets))
+    expected = nn.functional.cross_entropy(logits, targets, weight=torch.tensor([0.2, 1.0, 5.0]))
+    _, events = run(work)
+    assert losses(events)[0] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_same_seed_same_bits_with_dropout() -> None:
+    runs = []
+    for _ in range(2):
+        model = tiny_gpt2(seed=1, dropout=0.2)
+        torch.manual_seed(5)
+        _, events = run(job(model, random_rows(40, seed=1), steps=12))
+        runs.append((losses(events), weights(model)))
+    assert runs[0][0] == runs[1][0]
+    for name, value in runs[0][1].items():
+        assert torch.equal(value, runs[1][1][name]), name
+
+
+def test_long_rows_are_cut_into_passes_without_changing_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt_magic.engine import batching
+
+    results = []
+    for limit in (10**9, 1000):
+        monkeypatch.setattr(batching, "ATTENTION_AREA", limit)
+        model = tiny_gpt2(seed=2)
+        _, events = run(job(model, random_rows(32, seed=2), steps=4, batch_size=16))
+        results.append(losses(events))
+    np.testing.assert_allclose(results[0], results[1], atol=1e-6)
+
+
+def test_stop_ends_after_a_whole_step_and_keeps_the_weights() -> None:
+    control = Control()
+    events: list[Event] = []
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Stepped) and event.step == 3:
+            control.stop.set()
+
+    model = tiny_gpt2()
+    outcome = train(job(model, random_rows(40, seed=1), steps=10), emit, control)
+    assert (outcome.reason, outcome.step, outcome.kept_step, outcome.steps) == ("stopped", 3, 3, 10)
+    three = tiny_gpt2()
+    work = job(three, random_rows(40, seed=1), steps=10)
+    stopping = Control()
+    train(work, lambda e: stopping.stop.set() if isinstance(e, Stepped) and e.step == 3 else None, stopping)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), three.parameters(), strict=True))
+    assert all(p.grad is None for p in model.parameters())
+    assert not model.training
+
+
+def scripted(values: list[float], model: nn.Module, seen: list[dict[str, torch.Tensor]]) -> Any:
+    """An evaluation that returns the given losses one after another and remembers the weights."""
+
+    def evaluate() -> dict[str, float]:
+        seen.append(weights(model))
+        return {"loss": values[len(seen) - 1], "accuracy": 0.5}
+
+    return evaluate
+
+
+@pytest.mark.parametrize("values", [[0.9, 0.4, 0.7], [float("nan"), 0.4, float("nan")], [0.9, 0.4, float("inf")]])
+def test_best_weights_are_restored(values: list[float]) -> None:
+    model, seen = tiny_gpt2(), []
+    outcome, events = run(job(model, random_rows(16, seed=3), scripted(values, model, seen), steps=12))
+    assert (outcome.reason, outcome.step, outcome.kept_step) == ("done", 12, 8)
+    assert outcome.metrics["loss"] == 0.4
+    assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
+    assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8, 12]
+
+
+def test_early_stop_counts_epochs() -> None:
+    model, seen = tiny_gpt2(), []
+    losses_to_come = [0.5, 0.4, *[0.6] * 50]
+    work = job(
+        model, random_rows(16, seed=3), scripted(losses_to_come, model, seen), steps=40, early_stop=2, eval_every=2
+    )
+    outcome, _ = run(work)  # best at step 4, epochs of 4 steps: two epochs later is step 12
+    assert (outcome.reason, outcome.step, outcome.kept_step) == ("early_stop", 12, 4)
+
+
+def test_a_stop_inside_an_evaluation_ends_the_run() -> None:
+    model = tiny_gpt2()
+
+    def evaluate() -> dict[str, float]:
+        raise StopRequested
+
+    outcome, _ = run(job(model, random_rows(16, seed=3), evaluate, steps=12))
+    assert (outcome.reason, outcome.step, outcome.metrics) == ("stopped", 4, {})
+
+
+def test_nan_loss_names_step_and_rows_and_keeps_the_last_good_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = tiny_gpt2(), random_rows(16, seed=4)
+    poisoned = 11
+    real = loop.hidden_packed
+    made: list[dict[str, torch.Tensor]] = []
+
+    def hidden(model: nn.Module, ids: Any, scored: Any) -> torch.Tensor:
+        out = real(model, ids, scored)
+        if len(made) >= 5:  # from the second epoch on, one row turns into NaN
+            bad = torch.tensor([row is rows.ids[poisoned] for row in ids])
+            out = torch.where(bad[:, None], float("nan"), out)
+        return out
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Stepped):
+            made.append(weights(model))
+
+    work = job(model, rows, steps=20)
+    work.hidden = hidden
+    outcome = train(work, emit, Control())
+    assert outcome.reason == "failed"
+    assert isinstance(outcome.error, TrainingError)
+    assert f"step {outcome.step + 1} (rows {poisoned})" in str(outcome.error)
+    assert all(torch.equal(value, made[-1][name]) for name, value in model.state_dict().items())
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_an_infinite_gradient_stops_before_the_step() -> None:
+    model = tiny_gpt2()
+    model.score.weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weights(model)
+    outcome, _ = run(job(model, random_rows(16, seed=4)))
+    assert outcome.reason == "failed"
+    assert "the gradient is" in str(outcome.error)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_planned_comes_first_and_log_counts_real_tokens() -> None:
+    rows = random_rows(10, seed=1)
+    _, events = run(job(tiny_gpt2(), rows, steps=3, batch_size=4))
+    assert events[0] == Planned(3, 3, 10)
+    assert sum(event.tokens for event in events if isinstance(event, Stepped)) == rows.lengths().sum()
+    assert [round(event.epoch, 6) for event in events if isinstance(event, Stepped)] == [
+        round(i / 3, 6) for i in (1, 2, 3)
+    ]
+
+
+def test_settings_effective_batch() -> None:
+    assert settings(batch_size=4, accumulate=8).rows_per_step == 32

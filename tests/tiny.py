@@ -1,0 +1,66 @@
+"""Tiny models and random rows, for logic that does not need a trained model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GPT2Config, GPT2ForSequenceClassification
+
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.loop import Job, Settings
+from gpt_magic.engine.precision import choose_machine
+from gpt_magic.tasks.classify import Classify
+
+VOCABULARY = 100
+PAD = VOCABULARY - 1  # never in the rows
+
+
+def tiny_gpt2(classes: int = 3, seed: int = 0, dropout: float = 0.0, **config: Any) -> GPT2ForSequenceClassification:
+    """A GPT-2 of 2 layers x 32 with random weights, larger than GPT-2's own so that every part matters."""
+    torch.manual_seed(seed)
+    shape = {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 64, "vocab_size": VOCABULARY}
+    drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
+    made = GPT2Config(**{**shape, **drop, **config}, num_labels=classes, pad_token_id=PAD, initializer_range=0.1)
+    return GPT2ForSequenceClassification(made).eval()
+
+
+def random_rows(rows: int, seed: int, longest: int = 40, classes: int = 3) -> Encoded:
+    """Rows of random tokens and lengths (1 among them), scored at the last token."""
+    rng = np.random.default_rng(seed)
+    lengths = [1, *rng.integers(1, longest + 1, rows - 1).tolist()]
+    ids = [rng.integers(0, PAD, length).astype(np.int32) for length in lengths]
+    return Encoded(
+        ids=ids,
+        scored=[np.array([len(row) - 1]) for row in ids],
+        targets=[np.array([number]) for number in rng.integers(0, classes, rows)],
+        index=list(range(rows)),
+    )
+
+
+def settings(**changes: Any) -> Settings:
+    """Settings of a short run."""
+    values: dict[str, Any] = {
+        "steps": 6,
+        "batch_size": 4,
+        "accumulate": 1,
+        "learning_rate": 1e-3,
+        "schedule": "linear",
+        "warmup": 0.0,
+        "weight_decay": 0.01,
+        "grad_clip": 1.0,
+        "early_stop": 0,
+        "eval_every": 0,
+        "seed": 0,
+    }
+    return Settings(**{**values, **changes})
+
+
+def objective(classes: int = 3, weights: Sequence[float] | None = None) -> Classify:
+    """A classification objective over the numbers from 0."""
+    return Classify(list(range(classes)), np.array(weights if weights is not None else np.ones(classes)))
+
+
+def job(model: Any, rows: Encoded, evaluate: Any = None, classes: int = 3, **changes: Any) -> Job:
+    """A job on the CPU in fp32."""
+    return Job(model, objective(classes), rows, settings(**changes), choose_machine("cpu", "fp32"), evaluate)
