@@ -75,6 +75,11 @@ def a_kind(value: object) -> str:
     return "None" if value is None else f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
+def plural(count: int, noun: str) -> str:
+    """``1 step``, ``2,000 steps``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def rows_word(count: int) -> str:
     """``1 row``, ``2,000 rows``."""
     return f"{count:,} row{'' if count == 1 else 's'}"

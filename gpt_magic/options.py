@@ -190,7 +190,7 @@ class Options(Configurable):
             raise OptionError(f"output = {short(value)}: must be {expected(trait)}")
         try:
             setattr(self, name, _coerce(trait, value))
-        except (TraitError, OverflowError):
+        except (TraitError, OverflowError, TypeError, ValueError):  # arrays and tables do not compare
             hint = nearest(value, choices(trait)) if isinstance(value, str) else ""
             raise OptionError(f"{name} = {_short(value)}: must be {expected(trait)}{hint}") from None
 
@@ -290,13 +290,13 @@ def _help_lines(group: str) -> Iterator[str]:
 
 def _coerce(trait: TraitType[Any, Any], value: Any) -> Any:
     """Take what is plainly meant (numpy numbers, 3.0 for 3, a column named 0), refuse the rest."""
-    if isinstance(trait, Int | Float | Bool) and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
     if isinstance(value, bool) and isinstance(trait, Int | Float):
         raise TraitError("a truth value is not a number")
     if isinstance(trait, Int) and isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(trait, Float) and value != value:  # NaN compares unequal to itself and passes every range
+    if isinstance(value, float) and value != value:  # NaN compares unequal to itself and passes every range
         raise TraitError("not a number")
     if trait.metadata.get("kind") == "column" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # as data.sources names it

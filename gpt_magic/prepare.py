@@ -14,7 +14,7 @@ from gpt_magic.engine.events import Emit, Phase
 from gpt_magic.engine.loop import Settings
 from gpt_magic.engine.precision import Machine, choose_machine
 from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
-from gpt_magic.errors import OptionError, listing, rows_word
+from gpt_magic.errors import OptionError, listing, plural
 from gpt_magic.models.load import Base, context_length, count_parameters, find_base, load_tokenizer
 from gpt_magic.options import Options
 from gpt_magic.summary import Lengths, Preflight
@@ -129,24 +129,27 @@ def _data_facts(data: LabelledData) -> list[tuple[str, str]]:
 
 def _token_facts(lengths: np.ndarray, ids: Sequence[np.ndarray]) -> list[tuple[str, str]]:
     used = sum(map(len, ids))
-    picture = f"median {int(np.median(lengths)):,}, 95 % under {int(np.quantile(lengths, 0.95)) + 1:,}"
+    picture = f"median {int(np.median(lengths)):,}, 95 % up to {_p95(lengths):,}"
     return [("tokens a text", f"{picture}, longest {int(lengths.max()):,}"), ("tokens an epoch", f"{used:,}")]
+
+
+def _p95(lengths: np.ndarray) -> int:
+    return int(np.quantile(lengths, 0.95, method="higher"))
 
 
 def _plan_facts(settings: Settings, rows: int, rate_why: str, base: Base, machine: Machine) -> list[tuple[str, str]]:
     per_epoch = steps_per_epoch(rows, settings.rows_per_step)
-    batch = rows_word(settings.rows_per_step)
+    batch = plural(settings.rows_per_step, "row")
     if settings.accumulate > 1:
         batch += f" ({settings.accumulate} batches of {settings.batch_size})"
-    warm = warmup_steps(settings.warmup, settings.steps)
+    passes = settings.steps / per_epoch
+    epochs = plural(int(passes), "epoch") if passes.is_integer() else f"{passes:.2f} epochs"
+    warm = plural(warmup_steps(settings.warmup, settings.steps), "step")
     start = "" if base.pretrained else " with random weights"
     return [
         ("base", f"{base.name}{start}"),
-        (
-            "plan",
-            f"{settings.steps:,} steps of {batch}, {settings.steps / per_epoch:.3g} epochs of {per_epoch:,} steps",
-        ),
-        ("learning rate", f"{settings.learning_rate:g} ({rate_why}), {settings.schedule}, {warm:,} steps of warm-up"),
+        ("plan", f"{plural(settings.steps, 'step')} of {batch}; {epochs} of {plural(per_epoch, 'step')}"),
+        ("learning rate", f"{settings.learning_rate:g} ({rate_why}), {settings.schedule}, {warm} of warm-up"),
         ("machine", f"{machine.device}, {machine.precision}"),
     ]
 
@@ -170,7 +173,7 @@ def _length_picture(lengths: np.ndarray, limit: int) -> Lengths:
     counts, edges = np.histogram(lengths, bins=24, range=(0, max(int(lengths.max()), 1)))
     return Lengths(
         median=int(np.median(lengths)),
-        p95=int(np.quantile(lengths, 0.95)),
+        p95=_p95(lengths),
         longest=int(lengths.max()),
         total=int(lengths.sum()),
         edges=tuple(int(edge) for edge in edges),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.events import Control, Phase, StopRequested
-from gpt_magic.errors import GptMagicError, RunAbandoned, TrainingError
+from gpt_magic.errors import GptMagicError, RunAbandoned, TrainingError, plural
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress, Recorder
 from gpt_magic.summary import Preflight, Scores, Summary
@@ -232,7 +232,7 @@ def versions() -> str:
 def _status(outcome: "Outcome") -> str:
     steps = f"step {outcome.step:,} of {outcome.steps:,}"
     said = {
-        "done": f"done: {outcome.steps:,} steps",
+        "done": f"done: {plural(outcome.steps, 'step')}",
         "stopped": f"stopped at {steps}",
         "early_stop": f"stopped early at {steps}: the validation loss no longer fell",
         "failed": f"failed after {steps}",

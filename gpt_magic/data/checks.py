@@ -112,7 +112,7 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
 
     counts = pd.Series(examples.labels, dtype=object).value_counts()
     if len(counts) == 1:
-        raise DataError(f"column {column!r} has one class only, {counts.index[0]!r}: there is nothing to tell apart")
+        raise DataError(f"column {column!r} has one class only, {short(counts.index[0])}: there is nothing to tell apart")
     if len(classes) > _MANY_CLASSES and len(classes) * 2 > len(examples):
         findings.warnings.append(
             f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"
@@ -127,7 +127,7 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
     share = counts.iloc[0] / len(examples)
     if share > _IMBALANCE:
         findings.warnings.append(
-            f"{share:.0%} of the rows are {counts.index[0]!r}: look at macro F1, not accuracy; "
+            f"{share:.0%} of the rows are {short(counts.index[0])}: look at macro F1, not accuracy; "
             "class_weights = 'balanced' may help"
         )
 

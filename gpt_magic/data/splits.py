@@ -28,7 +28,7 @@ def split(
     if fraction == 0:
         return everything, [], "no validation (valid_fraction = 0)"
     if wanted == 0:
-        return everything, [], f"no validation: {len(members)} different rows are too few to set any aside"
+        return everything, [], f"no validation: too few different texts ({len(members)}) to set any aside"
 
     counts = Counter(group_labels)
     # A class with one group can be on one side only: it trains. The rest must have a seat on both sides.
@@ -49,5 +49,5 @@ def split(
         return everything, [], "no validation: too few rows of each class to set any aside"
     how = f"{'stratified' if stratified else 'random'} split of {fraction:.0%}, seed {seed}"
     if len(members) < len(texts):
-        how += f", {len(texts) - len(members):,} copies kept on one side"
+        how += f", copies kept on one side ({len(texts) - len(members):,})"
     return [i for i in everything if i not in held], sorted(held), how

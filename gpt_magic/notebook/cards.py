@@ -40,6 +40,7 @@ _LENGTHS = "tokens a text"  # the fact whose place the picture takes
 _LOWER_IS_BETTER = ("loss", "perplexity", "error")
 _SHARES = ("accuracy", "f1", "precision", "recall", "auc", "match")
 _MOST_CLASSES = 30
+_MOST_BARS = 16
 _MOST_CONFUSED = 12
 
 
@@ -75,6 +76,8 @@ def _bars(lengths: Lengths) -> str:
 def bar_picture(counts: Sequence[int]) -> str:
     """A histogram of text blocks; where there is anything at all there is a block."""
     blocks = "▁▂▃▄▅▆▇█"
+    wide = math.ceil(len(counts) / _MOST_BARS) or 1
+    counts = [sum(counts[i : i + wide]) for i in range(0, len(counts), wide)]
     most = max(counts, default=0)
     return "".join(
         blocks[min(math.ceil(count / most * len(blocks)), len(blocks)) - 1] if count > 0 else "\u2007"

@@ -52,7 +52,7 @@ def read_cell(line: str, body: str | None, namespace: Mapping[str, Any]) -> Requ
             raise OptionError(f"{name} is given twice: on the line of the magic and in the cell's body")
         request.values[name] = value
         if name == "data":
-            request.data_name = source if source.isidentifier() else None
+            request.data_name = source if all(part.isidentifier() for part in source.split(".")) else None
     return request
 
 
@@ -68,7 +68,6 @@ def read_line(line: str, namespace: Mapping[str, Any]) -> Request:
         position += 1
         if not _FLAG.match(word):
             _put(request, "data", find_data(word, namespace), word)
-            request.data_name = word
             continue
         name, has_value, text = _flag(word)
         if name in _SWITCHES:
@@ -209,6 +208,8 @@ def _put(request: Request, name: str, value: Any, text: str) -> None:
     if name in request.values:
         raise OptionError(f"{name} is given twice on the line of the magic, again as {text!r}")
     request.values[name] = value
+    if name == "data":
+        request.data_name = text
 
 
 def _target_names(target: ast.expr, line: int, source: str) -> list[str]:

@@ -55,13 +55,14 @@ def _in_line(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcher
     quote, word = _open_word(before)
     fragment = quote + word
     previous = before.removesuffix(fragment).rstrip(" =").rpartition(" ")[2]
-    option = previous[2:].replace("-", "_")
-    if previous.startswith("--") and not word.startswith("--") and not isinstance(table().get(option), Bool):
-        return _result(_values(option, cell, namespace), fragment, word, lambda text: _line_quoted(text, quote))
+    option = previous[2:].replace("-", "_") if previous.startswith("--") and not word.startswith("--") else ""
+    values = _values(option, cell, namespace)
+    if option in table() and not isinstance(table()[option], Bool):
+        return _result(values, fragment, word, lambda text: _line_quoted(text, quote))
     flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
     if word.startswith("-"):
         return _result([*flags, "--help", "--traceback"], fragment, word)
-    return _result([*tables(namespace), *flags], fragment, word)
+    return _result([*values, *tables(namespace), *flags], fragment, word)  # a switch needs no value
 
 
 def _in_body(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcherResult:

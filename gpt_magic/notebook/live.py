@@ -107,7 +107,7 @@ class NotebookView:
         """Repaint the progress line and the picture where they are due."""
         if self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._line(progress)))
-        if self._plot is None and "card" in self._shown:
+        if self._plot is None and self._shown.get("card"):
             # While the worker loads the model: matplotlib's import and the first drawing take most of a second.
             self._safely("the loss plot", lambda: self._prepare(progress))
         news = (len(progress.steps_log), len(progress.evaluations))

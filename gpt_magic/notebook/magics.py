@@ -126,6 +126,7 @@ def load(shell: InteractiveShell) -> None:
     shell.configurables.append(defaults)
     shell.register_magics(GptMagics(shell, defaults))
     completion.register(shell)
+    shell.input_transformers_cleanup.append(_give_a_body)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -139,6 +140,14 @@ def unload(shell: InteractiveShell) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.magics_manager.registry.pop("GptMagics", None)
     completion.unregister(shell)
+    shell.input_transformers_cleanup.remove(_give_a_body)
+
+
+def _give_a_body(lines: list[str]) -> list[str]:
+    """Let ``%%finetune reviews`` stand alone: IPython refuses cell magics with an empty body."""
+    if lines and lines[0].startswith(("%%finetune", "%%predict")) and not "".join(lines[1:]).strip():
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines
 
 
 def _registered(shell: InteractiveShell) -> GptMagic | None:

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 BORDER = "1px solid rgba(128,128,128,0.35)"
 _JOINERS = "\u200c\u200d"  # not printable, but Persian, Hindi and emoji are misspelt without them
-_FRAME = f"border:{BORDER};border-radius:6px;padding:10px 14px;margin:2px 0;max-width:720px;box-sizing:border-box"
+WIDTH = "max-width:720px;box-sizing:border-box;overflow-wrap:break-word"
+_FRAME = f"border:{BORDER};border-radius:6px;padding:10px 14px;margin:2px 0;{WIDTH}"
+_TABLE = "margin:6px 0;border-collapse:collapse;font-size:inherit;color:inherit"
 
 
 def clean(text: object, limit: int = 200) -> str:
@@ -43,7 +45,7 @@ def frame(*parts: str) -> str:
 
 def title(text: str) -> str:
     """The first line of a card."""
-    return f'<div style="font-size:1.1em;overflow-wrap:break-word"><strong>{say(text, 160)}</strong></div>'
+    return f'<div style="font-size:1.1em"><strong>{say(text, 160)}</strong></div>'
 
 
 def note(markup: str) -> str:
@@ -54,14 +56,14 @@ def note(markup: str) -> str:
 def facts_table(facts: Sequence[tuple[str, str]]) -> str:
     """Two columns, names and values, both already markup."""
     cell = "text-align:left;vertical-align:top;line-height:1.35;padding:2px 0"
-    name = f"{cell};padding-right:14px;font-weight:normal;opacity:0.75;white-space:nowrap"
-    value = f"{cell};overflow-wrap:break-word"
+    name = f"{cell};padding-right:12px;font-weight:normal;opacity:0.75;width:8.5em"
     rows = "".join(
         f'<tr style="background:transparent"><th scope="row" style="{name}">{what}</th>'
-        f'<td style="{value}">{said}</td></tr>'
+        f'<td style="{cell}">{said}</td></tr>'
         for what, said in facts
     )
-    return f'<table style="{_table()}"><tbody>{rows}</tbody></table>' if rows else ""
+    # A fixed layout, for only then do long words break instead of widening the table.
+    return f'<table style="{_TABLE};table-layout:fixed;width:100%"><tbody>{rows}</tbody></table>' if rows else ""
 
 
 def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> str:
@@ -70,7 +72,7 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
     The caption is text and names the table to a screen reader; sighted readers see it as well.
     """
     cell = "padding:3px 0 3px 18px;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
-    first = "padding:3px 0;text-align:left;font-weight:normal;overflow-wrap:break-word"
+    first = "padding:3px 0;text-align:left;font-weight:normal"
     top = "".join(
         f'<th scope="col" style="{first if i == 0 else cell};font-weight:normal;opacity:0.75;border-bottom:{BORDER}">'
         f"{name}</th>"
@@ -84,13 +86,10 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
     )
     says = f'<caption style="caption-side:top;text-align:left;padding:0">{say(caption)}</caption>' if caption else ""
     return (
-        f'<table style="{_table()}">{says}<thead style="border-bottom:none"><tr style="background:transparent">{top}'
-        f"</tr></thead><tbody>{body}</tbody></table>"
+        f'<div style="overflow-x:auto"><table style="{_TABLE};table-layout:auto">{says}'
+        f'<thead style="border-bottom:none"><tr style="background:transparent">{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
-
-
-def _table() -> str:
-    return "margin:6px 0;border-collapse:collapse;font-size:inherit;color:inherit;max-width:100%;table-layout:auto"
 
 
 def warnings_list(warnings: Sequence[str], most: int = 20) -> str:
@@ -98,7 +97,7 @@ def warnings_list(warnings: Sequence[str], most: int = 20) -> str:
     if not warnings:
         return ""
     shown = [*(say(warning, 400) for warning in warnings[:most]), *_more(warnings, most)]
-    items = "".join(f'<li style="margin:1px 0;overflow-wrap:break-word">{warning}</li>' for warning in shown)
+    items = "".join(f'<li style="margin:1px 0">{warning}</li>' for warning in shown)
     return (
         '<div style="border-left:3px solid #d55e00;padding-left:10px;margin:8px 0 4px 0">'
         "<strong>\u26a0\ufe0e Warnings</strong>"

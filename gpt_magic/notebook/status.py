@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from gpt_magic.engine.events import Evaluated
 from gpt_magic.notebook.curves import NAMES, score_names
-from gpt_magic.notebook.markup import BORDER, cells, clean, clock, esc, number, number_table, say, share
+from gpt_magic.notebook.markup import BORDER, WIDTH, cells, clean, clock, esc, number, number_table, say, share
 from gpt_magic.recorder import Progress
 
 _BAR = 20  # characters of the bar in a terminal
@@ -24,14 +24,14 @@ def progress_html(progress: Progress) -> str:
     )
     head = (
         '<div style="display:flex;justify-content:space-between">'
-        f'<strong style="overflow-wrap:break-word">{say(progress.phase, 60)}</strong><span>{done:.0%}</span></div>'
+        f'<strong style="min-width:0">{say(progress.phase, 60)}</strong><span>{done:.0%}</span></div>'
     )
     shown = "".join(
         f'<div><div style="font-size:0.85em;opacity:0.75">{name}</div><div>{value}</div></div>'
         for name, value in _values(progress)
     )
     latest = say(evaluation_text(progress.evaluations[-1])) if progress.evaluations else "none yet"
-    style = "max-width:720px;box-sizing:border-box;padding:4px 0;line-height:1.35;font-variant-numeric:tabular-nums"
+    style = f"{WIDTH};padding:4px 0;line-height:1.35;font-variant-numeric:tabular-nums"
     return (
         f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{style}">{head}{bar}'
         f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(84px,1fr));gap:4px 8px">{shown}</div>'
@@ -124,7 +124,7 @@ def curves_html(progress: Progress) -> str:
         markup = number_table([say(name, 24) for name in head], [[say(cell) for cell in row] for row in rows])
         table = f'<details><summary style="cursor:pointer">The evaluations as a table</summary>{markup}</details>'
     return (
-        '<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="max-width:720px;padding:4px 0">'
+        f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{WIDTH};padding:4px 0">'
         f"{say(curves_text(progress), 400)}{table}</div>"
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from gpt_magic.errors import RunAbandoned
 from gpt_magic.notebook.live import View
 from gpt_magic.run import Run
+from gpt_magic.summary import Preflight
 
 _TICK = 0.05  # seconds between two looks; the view decides what is due
 _TWICE = 2.0  # seconds within which a second interrupt abandons the run
@@ -22,7 +23,8 @@ def watch(run: Run, view: View) -> None:
         GptMagicError: what the run ended with; ``run.result`` may hold a model all the same.
     """
     interrupted: float | None = None
-    painting = _paint(run, view)
+    tell = _Once(view)
+    painting = _paint(run, view, tell)
     while True:
         try:
             next(painting)
@@ -35,20 +37,31 @@ def watch(run: Run, view: View) -> None:
                 raise RunAbandoned("interrupted twice: the run was left, and nothing is handed back") from None
             interrupted = now
             run.stop()
-            painting = _paint(run, view)
+            painting = _paint(run, view, tell)
     if run.error is not None:
         raise run.error
 
 
-def _paint(run: Run, view: View) -> Iterator[None]:
+class _Once:
+    """Shows the pre-flight the first time it is there."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.done = False
+
+    def __call__(self, preflight: Preflight | None) -> None:
+        if preflight is not None and not self.done:
+            self.done = True
+            self.view.preflight(preflight)
+
+
+def _paint(run: Run, view: View, tell: _Once) -> Iterator[None]:
     """One look at the run each time; ends when the run is done and its card shown. May be begun again."""
     run.start()
     view.open()
     while not run.done.wait(_TICK):
-        if run.preflight is not None:
-            view.preflight(run.preflight)
+        tell(run.preflight)
         view.paint(run.progress())
         yield
-    if run.preflight is not None:
-        view.preflight(run.preflight)
+    tell(run.preflight)
     view.close(run.summary, run.progress())

@@ -68,7 +68,7 @@ def evaluate_classes(
     columns = precision_recall_fscore_support(truth, chosen, labels=every, zero_division=0)
     per_class = pd.DataFrame(
         dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)),
-        index=pd.Index(list(classes), name="class", dtype=object),
+        index=pd.Index(list(classes), name="class"),
     )
     # As in scikit-learn's default: classes that neither stand in the rows nor were predicted do not count.
     seen = sorted({*truth.tolist(), *chosen.tolist()})
@@ -83,8 +83,8 @@ def evaluate_classes(
         per_class=per_class,
         confusion=pd.DataFrame(
             confusion_matrix(truth, chosen, labels=every),
-            index=pd.Index(list(classes), name="true", dtype=object),
-            columns=pd.Index(list(classes), name="predicted", dtype=object),
+            index=pd.Index(list(classes), name="true"),
+            columns=pd.Index(list(classes), name="predicted"),
         ),
         truncated=truncated,
     )

@@ -1,0 +1,251 @@
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpt_magic.data.sources import describe, is_file_name, read_table
+from gpt_magic.errors import DataError
+
+WILD = [
+    {"text": "苹果是一种什么", "label": "食物"},
+    {"text": "emoji 👩‍👩‍👧 and 𝒜", "label": "NA"},
+    {"text": 'he said "so, what?"', "label": "null"},
+    {"text": "two\nlines\r\nand\ttabs, commas; semicolons", "label": "None"},
+    {"text": "NA", "label": "nan"},
+    {"text": "null", "label": "n/a"},
+    {"text": "  spaces  ", "label": "ordinary"},
+    {"text": "'", "label": "#N/A"},
+    {"text": "\u2028 \u00a0 \x0b", "label": "-"},
+]
+Writer = Callable[[pd.DataFrame, Path], None]
+WRITERS: dict[str, Writer] = {
+    "table.csv": lambda frame, path: frame.to_csv(path, index=False),
+    "table.csv.gz": lambda frame, path: frame.to_csv(path, index=False),
+    "TABLE.CSV": lambda frame, path: frame.to_csv(path, index=False),
+    "table.tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "table.tsv.gz": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
+    "table.jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
+    "table.jsonl.gz": lambda frame, path: frame.to_json(path, orient="records", lines=True),
+    "table.json": lambda frame, path: frame.to_json(path, orient="records"),
+    "table.json.gz": lambda frame, path: frame.to_json(path),
+    "table.parquet": lambda frame, path: frame.to_parquet(path),
+}
+OBJECTS: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "DataFrame": lambda frame: frame,
+    "list of dicts": lambda frame: frame.to_dict("records"),
+    "tuple of dicts": lambda frame: tuple(frame.to_dict("records")),
+    "dict of columns": lambda frame: frame.to_dict("list"),
+    "Dataset": lambda frame: datasets.Dataset.from_pandas(frame),
+    "Arrow table": lambda frame: pa.Table.from_pandas(frame),
+}
+
+
+def refused(data: Any, what: str = "data") -> str:
+    with pytest.raises(DataError) as caught:
+        read_table(data, what)
+    return str(caught.value)
+
+
+def written(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_arrive_as_written(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    WRITERS[name](pd.DataFrame(WILD), path)
+    assert read_table(path).to_dict("records") == WILD
+    assert read_table(str(path)).to_dict("records") == WILD
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_objects_arrive_as_they_are(kind: str) -> None:
+    assert read_table(OBJECTS[kind](pd.DataFrame(WILD))).to_dict("records") == WILD
+
+
+# Surrogates are no text; a NUL ends a line for the C parser of CSV.
+TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1).filter(
+    lambda text: not text.isdigit()
+)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_any_text_arrives_verbatim(tmp_path_factory: pytest.TempPathFactory, pairs: list[Any]) -> None:
+    frame = pd.DataFrame([("first", "row"), *pairs], columns=["text", "label"])
+    folder = tmp_path_factory.mktemp("texts")
+    frame.to_csv(folder / "a.csv", index=False, quoting=csv.QUOTE_ALL)  # else pandas leaves a lone \r without quotes
+    frame.to_csv(folder / "a.tsv", index=False, quoting=csv.QUOTE_ALL, sep="\t")
+    frame.to_json(folder / "a.jsonl", orient="records", lines=True)
+    for name in ("a.csv", "a.tsv", "a.jsonl"):
+        assert read_table(folder / name).to_dict("list") == frame.to_dict("list")
+
+
+def test_only_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    frame = read_table(written(tmp_path, "a.csv", "text,label\nNA,null\n,x\ny,\n"))
+    assert frame.isna().to_numpy().tolist() == [[False, False], [True, False], [False, True]]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json", "a.jsonl.gz"])
+def test_a_byte_order_mark_is_no_text(name: str, tmp_path: Path) -> None:
+    rows = {".csv": "text,label\na,b\n", ".tsv": "text\tlabel\na\tb\n"}.get(name[1:], '{"text": "a", "label": "b"}\n')
+    content = ("\ufeff" + (f"[{rows}]" if name == "a.json" else rows)).encode()
+    path = written(tmp_path, name, gzip.compress(content) if name.endswith(".gz") else content)
+    assert read_table(path).to_dict("records") == [{"text": "a", "label": "b"}]
+
+
+def test_a_text_of_digits_is_a_text_however_long_the_file(tmp_path: Path) -> None:
+    lines = "".join(f"{number},x\n" for number in range(200_000))  # more than pandas reads in one piece
+    texts = read_table(written(tmp_path, "a.csv", f"text,label\n{lines}words,x\n"))["text"]
+    assert {type(text) for text in texts} == {str}
+    assert texts.iloc[7] == "7"
+
+
+def test_jsonl_guesses_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"text": "007", "date": "2020-01-01", "label": True},
+        {"text": "1", "date": "5", "label": False},
+    ]
+    lines = "\n".join(map(json.dumps, rows))
+    assert read_table(written(tmp_path, "a.jsonl", f"\n{lines}\n\n")).to_dict("records") == rows
+
+
+def test_records_with_different_keys_make_one_table() -> None:
+    frame = read_table([{"a": "x"}, {"b": 1, "a": "y"}])
+    assert list(frame.columns) == ["a", "b"]
+    assert frame["b"].isna().tolist() == [True, False]
+
+
+def test_the_index_is_kept() -> None:
+    frame = pd.DataFrame({"text": ["a", "b"]}, index=["one", "one"])
+    assert list(read_table(frame).index) == ["one", "one"]
+
+
+@pytest.mark.parametrize("names", [[0, 1], ["a", 1], [("x", 1), None], [1.5, pd.Timestamp("2020-01-01")]])
+def test_column_names_become_texts(names: list[Any]) -> None:
+    frame = pd.DataFrame([["a", "b"]])
+    frame.columns = pd.Index(names, tupleize_cols=False)
+    assert list(read_table(frame).columns) == [str(name) for name in names]
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_the_callers_object_is_not_changed(kind: str) -> None:
+    frame = pd.DataFrame(WILD).rename(columns={"text": 5})
+    frame = frame if kind in ("DataFrame", "list of dicts", "dict of columns") else pd.DataFrame(WILD)
+    before = OBJECTS[kind](frame.copy(deep=True))
+    given_object = OBJECTS[kind](frame.copy(deep=True))
+    table = read_table(given_object)
+    table["text"] = "changed"
+    table.iloc[0, 0] = "changed"
+    if isinstance(before, pd.DataFrame):
+        pd.testing.assert_frame_equal(given_object, before)
+    elif isinstance(before, datasets.Dataset):
+        assert given_object.to_dict() == before.to_dict()
+    else:
+        assert given_object == before
+
+
+def test_a_dataset_split_is_asked_for() -> None:
+    split = datasets.Dataset.from_dict({"text": ["a"]})
+    line = refused(datasets.DatasetDict(train=split, test=split))
+    assert line == "data holds the splits train, test: give one of them, such as data['train']"
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (None, "data is None: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a CSV, TSV, "),
+        (3, "data is an int: give a DataFrame,"),
+        (pd.Series(["a"]), "data is a Series: give a DataFrame,"),
+        (pa.array(["a"]), "data is a StringArray: give a DataFrame,"),
+        ([], "data has no rows"),
+        (pd.DataFrame({"text": []}), "data has no rows"),
+        (pd.DataFrame(index=range(3)), "data has no columns"),
+        (["a", "b"], "data, row 0, is a str: every row must be a dict such as {'text': ..., 'label': ...}"),
+        ([{"text": "a"}, None], "data, row 1, is None: every row must be a dict such as {'text': ..., 'label': ...}"),
+        ({"text": "a"}, "data is a dict, but not of columns that make a table: "),
+        ({"text": ["a"], "label": ["b", "c"]}, "data is a dict, but not of columns that make a table: "),
+        ({"text": {"a", "b"}}, "data is a dict, but not of columns that make a table: "),
+        (pd.DataFrame([["a", "b"]], columns=["x", "x"]), "data has two columns named 'x': rename one"),
+        (pd.DataFrame([["a", "b"]], columns=[1, "1"]), "data has two columns named '1': rename one"),
+        (
+            pd.DataFrame([["a"]], columns=pd.MultiIndex.from_tuples([("a", "b")])),
+            "data has columns of 2 levels: flatten them to plain names first",
+        ),
+        ("https://example.org/a.csv", "data = 'https://example.org/a.csv' is a web address: read it into a DataFrame"),
+        ("reviews", "data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .parquet, "),
+        ("a.xlsx", "data = 'a.xlsx' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .parquet, "),
+    ],
+)
+def test_what_is_no_table_says_so(data: Any, line: str) -> None:
+    assert refused(data).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("empty.csv", "", "cannot be read: No columns to parse from file"),
+        ("header.csv", "text,label\n", "data has no rows"),
+        ("latin.csv", b"text,label\ncaf\xe9,x\n", "is not UTF-8 (byte 0xe9): save it as UTF-8, or read it into a Data"),
+        ("utf16.jsonl", '{"text": "a"}'.encode("utf-16"), "is not UTF-8 (byte 0xff)"),
+        ("wide.csv", "text,label\na,b\nso, what,b\n", "Expected 2 fields in line 3, saw 3"),
+        ("moved.csv", "text,label\nso, what,b\n", "rows have more fields than the first line: put texts with ',' in "),
+        ("moved.tsv", "text\tlabel\na\tb\tc\n", "rows have more fields than the first line: put texts with '\\t' in "),
+        ("open.csv", 'text,label\n"a,b\n', "EOF inside string starting at row 1"),
+        ("bad.jsonl", '{"text": "a"}\n\n{"text": \n', "cannot be read: line 3, column 9 is not JSON (Expecting value)"),
+        ("bad.json", '[{"text": "a"},\n{"text" "b"}]', "cannot be read: line 2, column 9 is not JSON (Expecting ':'"),
+        ("texts.jsonl", '"a"\n"b"\n', "data, row 0, is a str: every row must be a dict"),
+        ("number.json", "3", "data is an int: give a DataFrame"),
+        ("no.parquet", "text", "cannot be read: "),
+        ("no.csv.gz", "text,label\na,b\n", "cannot be read: Not a gzipped file"),
+    ],
+)
+def test_what_cannot_be_read_says_where(name: str, content: str | bytes, reason: str, tmp_path: Path) -> None:
+    line = refused(written(tmp_path, name, content))
+    assert reason in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_missing_file_gives_the_nearest_name(tmp_path: Path) -> None:
+    written(tmp_path, "reviews.csv", "text\na\n")
+    assert refused(tmp_path / "revews.csv").endswith("revews.csv': no such file (did you mean 'reviews.csv'?)")
+    assert refused(tmp_path / "nowhere" / "a.csv").endswith("no such file")
+    (tmp_path / "folder.csv").mkdir()
+    assert "no such file" in refused(tmp_path / "folder.csv")
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path, "a.csv", "text\na\n")
+    assert len(read_table("~/a.csv")) == 1
+
+
+def test_messages_name_the_option() -> None:
+    assert refused([], "valid") == "valid has no rows"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.CSV", "a.b.tsv.gz", "x/y.jsonl", "a.json", "a.parquet"])
+def test_file_names(name: str) -> None:
+    assert is_file_name(name)
+
+
+@pytest.mark.parametrize("name", ["csv", "reviews", "reviews.train", "a.xlsx", "gz", "a.gz", ""])
+def test_other_names(name: str) -> None:
+    assert not is_file_name(name)
+
+
+def test_how_the_report_names_data() -> None:
+    assert describe("folder/reviews.csv") == "reviews.csv"
+    assert describe(pd.DataFrame()) == "a DataFrame"
+    assert describe([{"a": 1}]) == "a list"

@@ -1,0 +1,197 @@
+from collections.abc import Callable, Iterator
+
+import datasets
+import pandas as pd
+import pytest
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+
+from gpt_magic.notebook import completion
+from gpt_magic.options import table
+
+Complete = Callable[[str], list[str]]
+FLAGS = ["--" + name.replace("_", "-") for name in table() if name != "data"]
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    shell = InteractiveShell()
+    shell.user_ns.update(
+        reviews=pd.DataFrame(
+            {"review": ["fine"], "review date": ["today"], "sentiment": ["good"], 'say "x"': [1], 7: [0]}
+        ),
+        rows=[{"input": "苹果", "labels": "食物"}],
+        dataset=datasets.Dataset.from_dict({"文本": ["a"], "标签": ["b"]}),
+        DataFrame=pd.DataFrame,
+        number=3,
+    )
+    completion.register(shell)
+    yield shell
+    completion.unregister(shell)
+
+
+@pytest.fixture
+def complete(shell: InteractiveShell) -> Complete:
+    """The cell's texts after each completion offered at ``|``; those of gpt_magic only."""
+
+    def ask(cell: str) -> list[str]:
+        before, after = cell.split("|")
+        with provisionalcompleter():
+            found = [c for c in shell.Completer.completions(before + after, len(before)) if c.type == "param"]
+        return [before[: c.start] + c.text + after for c in found]
+
+    return ask
+
+
+def offered(complete: Complete, cell: str) -> list[str]:
+    """The completions alone: what stands between the given beginning and the given end."""
+    before, after = cell.split("|")
+    done = [text.removesuffix(after) if after else text for text in complete(cell)]
+    assert all(text.startswith(before) for text in done)
+    return [text.removeprefix(before) for text in done]
+
+
+# --- the line -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("magic", ["%finetune", "%%finetune", "clf = %finetune"])
+def test_tables_and_flags_after_the_magic(complete: Complete, magic: str) -> None:
+    assert offered(complete, f"{magic} |") == ["reviews", "rows", "dataset", *FLAGS]
+    assert offered(complete, f"{magic} re|") == ["views"]
+    assert offered(complete, f"{magic} reviews --ep|") == ["ochs"]
+    assert offered(complete, f"{magic} reviews -|")[-2:] == ["-help", "-traceback"]
+
+
+def test_a_line_magic_anywhere_in_a_cell(complete: Complete) -> None:
+    assert offered(complete, "import os\n%finetune reviews --sched|") == ["ule"]
+    assert offered(complete, "import os\n%finetune reviews --text |\nx = 1")[0] == "review"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("reviews --text |", ["review", "'review date'", "sentiment", "'say \"x\"'", "7"]),
+        ("reviews --text=re|", ["reviews --text=review", "reviews --text='review date'"]),
+        ("reviews --text 're|", ["reviews --text 'review'", "reviews --text 'review date'"]),
+        ('reviews --text "review d|', ['reviews --text "review date"']),
+        ("reviews --label s|", ["reviews --label sentiment", "reviews --label 'say \"x\"'"]),
+        ("dataset --text 文|", ["dataset --text 文本"]),
+        ("rows --label |", ["input", "labels"]),
+        ("reviews --valid |", ["reviews", "rows", "dataset"]),
+        ("reviews --schedule |", ["linear", "cosine", "constant"]),
+        ("reviews --schedule=co|", ["reviews --schedule=cosine", "reviews --schedule=constant"]),
+        ("reviews --class-weights |", ["none", "balanced"]),
+        ("reviews --device c|", ["reviews --device cpu", "reviews --device cuda"]),
+        ("reviews --base g|", ["reviews --base gpt2"]),
+        ("reviews --epochs |", []),
+        ("reviews --nonsense 3 --se|", ["reviews --nonsense 3 --seed"]),
+    ],
+)
+def test_values_of_flags(complete: Complete, line: str, found: list[str]) -> None:
+    before = "%finetune " + line.split("|")[0]
+    done = complete("%finetune " + line)
+    assert (
+        done
+        == [
+            f"%finetune {text}" if text.startswith(("re", "da", "ro")) and " " in text else before + text
+            for text in found
+        ]
+        or [text.removeprefix(before) for text in done] == found
+    )
+
+
+def test_a_switch_may_stand_before_the_data(complete: Complete) -> None:
+    assert offered(complete, "%finetune --dry-run |")[:5] == ["True", "False", "reviews", "rows", "dataset"]
+
+
+# --- the body -------------------------------------------------------------------------------------------
+
+
+def body(complete: Complete, text: str, line: str = "reviews") -> list[str]:
+    """The last line of the body after each completion."""
+    return [done.splitlines()[-1] for done in complete(f"%%finetune {line}\nepochs = 3\n{text}|")]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("ep", ["epochs = "]),
+        ("warm", ["warmup = "]),
+        ("text, la", ["text, label"]),
+        (
+            "text = ",
+            ['text = "review"', 'text = "review date"', 'text = "sentiment"', "text = 'say \"x\"'", 'text = "7"'],
+        ),
+        ("label = s", ['label = "sentiment"', "label = 'say \"x\"'"]),
+        ("label = 'se", ["label = 'sentiment'"]),
+        ('text = "review d', ['text = "review date"']),
+        ('text, label = "review", "se', ['text, label = "review", "sentiment"']),
+        ("valid = r", ["valid = reviews", "valid = rows"]),
+        ("schedule = 'co", ["schedule = 'cosine'", "schedule = 'constant'"]),
+        ("class_weights = b", ['class_weights = "balanced"']),
+        ("quiet = ", ["quiet = True", "quiet = False"]),
+        ("base = g", ['base = "gpt2"']),
+        ("seed = ", []),
+        ("nonsense = ", []),
+        ("print(", []),
+        ("epochs == ", []),
+        ("label = 'sentiment'", []),
+    ],
+)
+def test_bodies(complete: Complete, text: str, found: list[str]) -> None:
+    assert body(complete, text) == found
+
+
+def test_an_empty_line_offers_every_option(complete: Complete) -> None:
+    assert body(complete, "") == [f"{name} = " for name in table()]
+
+
+def test_columns_of_data_that_the_body_names(complete: Complete) -> None:
+    assert body(complete, "data = rows\ntext = ", line="") == ['text = "input"', 'text = "labels"']
+
+
+def test_a_body_in_the_middle(complete: Complete) -> None:
+    assert complete("%%finetune reviews\nlabel = se|\nepochs = 3") == [
+        '%%finetune reviews\nlabel = "sentiment"\nepochs = 3'
+    ]
+
+
+# --- elsewhere ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "|",
+        "re|",
+        "%finetun|",
+        "%%finetune|",
+        "%finetuner re|",
+        "%%finetuner re|",
+        "%%time\nep|",
+        "%finetune reviews\nep|",
+        "x = '%finetune'\nep|",
+        "print('%finetune re|')",
+    ],
+)
+def test_nothing_is_offered_elsewhere(complete: Complete, cell: str) -> None:
+    assert complete(cell) == []
+
+
+def test_registered_once_and_taken_back() -> None:
+    shell = InteractiveShell()
+    before = list(shell.Completer.custom_matchers)
+    completion.register(shell)
+    assert len(shell.Completer.custom_matchers) == len(before) + 1
+    completion.unregister(shell)
+    assert shell.Completer.custom_matchers == before
+    completion.unregister(shell)
+
+
+def test_what_is_offered_can_be_read(complete: Complete, shell: InteractiveShell) -> None:
+    from gpt_magic.notebook.cell import read_cell
+
+    for cell in [*complete("%%finetune reviews\ntext = |"), *complete("%%finetune reviews --text |")]:
+        line, _, rest = cell.removeprefix("%%finetune ").partition("\n")
+        found = read_cell(line, rest, shell.user_ns).values["text"]
+        assert found in [str(name) for name in shell.user_ns["reviews"].columns]

@@ -1,0 +1,224 @@
+"""A run's life from Python: results, stops, failures, determinism, and what is left behind."""
+
+import gc
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import gpt_magic
+from gpt_magic.errors import DataError, RunAbandoned, TrainingError
+from gpt_magic.options import Options
+from gpt_magic.run import Run
+from gpt_magic.tuned import TruncationWarning
+
+TOY = [{"input": "苹果是一种什么", "labels": "食物"}, {"input": "狗是一种什么", "labels": "动物"}]
+
+
+@pytest.fixture
+def films() -> pd.DataFrame:
+    """A task that a few steps solve."""
+    words = {"good": ["fine", "great", "lovely", "superb"], "bad": ["dull", "awful", "poor", "weak"]}
+    rows = [(f"a {word} film, number {i}", label) for i in range(15) for label, some in words.items() for word in some]
+    return pd.DataFrame(rows, columns=["text", "label"], index=range(100, 220))
+
+
+def start(data: Any, **options: Any) -> Run:
+    settings = Options()
+    settings.update({"data": data, "base": "scratch", "baselines": False, **options})
+    run = Run(settings, "films")
+    run.start()
+    return run
+
+
+def finished(data: Any, **options: Any) -> Run:
+    run = start(data, **options)
+    assert run.done.wait(120)
+    return run
+
+
+def after(run: Run, steps: int) -> Iterator[None]:
+    """Wait until the run has made some steps."""
+    for _ in range(6000):
+        if run.progress().step >= steps or run.done.wait(0.01):
+            break
+    yield
+
+
+def test_the_toy_set_of_the_tutorial_is_learned_as_it_stands() -> None:
+    tuned = gpt_magic.finetune(TOY, base="scratch", epochs=12, quiet=True)
+    assert tuned.predict(["苹果是一种什么", "狗是一种什么"])["prediction"].tolist() == ["食物", "动物"]
+    assert tuned.columns == {"text": "input", "label": "labels"}
+
+
+def test_a_run_reports_learns_and_leaves_nothing_behind(films: pd.DataFrame) -> None:
+    before = films.copy()
+    state, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    run = finished(films, epochs=6, baselines=True, threads=1)
+    assert run.error is None
+    tuned = run.result
+    assert tuned is not None
+    assert tuned.metrics["accuracy"] > 0.9
+    assert tuned.metrics["steps"] == 42
+    assert tuned.metrics["train_seconds"] > 0
+    assert {"loss", "macro_f1", "kept_step"} <= set(tuned.metrics)
+    assert len(tuned.history) == 42
+    assert tuned.history["valid_loss"].notna().sum() == 6
+    assert [row[0] for row in run.summary.scores.rows] == [
+        "scratch fine-tuned",
+        "majority class",
+        "TF-IDF + logistic regression",
+    ]
+    pd.testing.assert_frame_equal(films, before)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+    assert not [t for t in threading.enumerate() if t.name.startswith("gpt_magic")]
+    assert not tuned.model.training
+    assert all(p.grad is None for p in tuned.model.parameters())
+    assert tuned.model.config._attn_implementation != "gpt_magic_packed"
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(films: pd.DataFrame) -> None:
+    first, second, other = (finished(films, max_steps=6, seed=seed).result for seed in (1, 1, 2))
+    assert first.history["loss"].tolist() == second.history["loss"].tolist()
+    assert first.metrics["loss"] == second.metrics["loss"]
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert first.history["loss"].tolist() != other.history["loss"].tolist()
+
+
+def test_a_stop_hands_back_a_usable_model(films: pd.DataFrame) -> None:
+    run = start(films, epochs=500)
+    next(after(run, steps=3))
+    run.stop()
+    assert run.done.wait(60)
+    assert run.error is None
+    made = run.result.metrics["steps"]
+    assert run.summary.status.startswith(f"stopped at step {made} of 3,500")
+    assert run.result.predict("a fine film")["prediction"][0] in ("good", "bad")
+
+
+def test_a_stop_before_the_first_step_is_an_error_because_there_is_no_result(films: pd.DataFrame) -> None:
+    run = start(films)
+    run.stop()
+    assert run.done.wait(60)
+    assert run.result is None
+    assert isinstance(run.error, RunAbandoned)
+    assert "before the first step" in str(run.error)
+
+
+def test_an_abandoned_run_hands_nothing_back(films: pd.DataFrame) -> None:
+    run = start(films, epochs=500)
+    next(after(run, steps=1))
+    run.abandon()
+    assert run.done.wait(60)
+    assert run.result is None
+
+
+def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt_magic.engine import loop
+
+    real, calls = loop._clip, []
+
+    def fail_later(*args: Any) -> float:
+        calls.append(1)
+        if len(calls) == 5:
+            raise RuntimeError("the disk is on fire\nand more")
+        return real(*args)
+
+    monkeypatch.setattr(loop, "_clip", fail_later)
+    with pytest.raises(TrainingError) as caught:
+        gpt_magic.finetune(films, base="scratch", quiet=True, baselines=False)
+    assert str(caught.value).startswith("training failed at step 5: RuntimeError: the disk is on fire and more")
+    assert caught.value.result.metrics["steps"] == 4
+    assert caught.value.result.predict("a fine film")["prediction"][0] in ("good", "bad")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_broken_base_is_reported_at_its_first_step(films: pd.DataFrame) -> None:
+    from gpt_magic.models.load import find_base, load_classifier, load_tokenizer
+
+    base = find_base("scratch")
+    tokenizer = load_tokenizer(base)
+    model = load_classifier(base, ["a", "b"], tokenizer.pad_token_id, None)
+    torch.nn.init.constant_(model.transformer.ln_f.weight, float("nan"))
+    run = finished(films, base=(model, tokenizer))
+    assert run.result is None
+    assert str(run.error).startswith("the loss is nan at step 1 (rows 1")
+
+
+def test_data_errors_come_before_torch_work(films: pd.DataFrame) -> None:
+    run = finished(films.assign(label="one"))
+    assert isinstance(run.error, DataError)
+    assert run.result is None
+    assert run.preflight is None
+
+
+def test_a_dry_run_trains_nothing(films: pd.DataFrame) -> None:
+    preflight = gpt_magic.finetune(films, base="scratch", dry_run=True, quiet=True)
+    facts = dict(preflight.facts)
+    assert facts["rows"] == "108 to train, 12 to validate"
+    assert facts["plan"] == "21 steps of 16 rows; 3 epochs of 7 steps"
+
+
+def test_class_weights_and_dropout_and_tail_reach_the_run(films: pd.DataFrame) -> None:
+    run = finished(films, class_weights={"good": 1, "bad": 3.0}, dropout=0.0, max_length=4, truncate="tail", max_steps=2)
+    assert run.error is None
+    assert run.result.model.config.resid_pdrop == 0.0
+    assert any("the last 4 are read" in warning for warning in run.result.report.warnings)
+    with pytest.warns(TruncationWarning, match="only the last 4 were read"):
+        scored = run.result.predict(films)
+    assert scored["truncated"].all()
+
+
+def test_given_validation_and_leaks(films: pd.DataFrame) -> None:
+    run = finished(films, valid=films.head(10), max_steps=1)
+    assert any("also" in warning for warning in run.result.report.warnings)
+    assert dict(run.result.report.facts)["validation"] == "given"
+
+
+def test_early_stop_says_so_and_keeps_the_best(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt_magic.run import _Evaluate
+
+    losses = iter([0.5, 0.4, 0.6, 0.7, 0.8])
+    monkeypatch.setattr(_Evaluate, "__call__", lambda _: {"loss": next(losses), "accuracy": 0.5, "macro_f1": 0.5})
+    run = finished(films, epochs=30, early_stop=2)
+    assert run.summary.status == (
+        "stopped early at step 28 of 210: the validation loss no longer fell; weights of step 14, which had the lowest "
+        "validation loss"
+    )
+
+
+def test_a_pair_and_a_tuned_model_serve_as_base_and_stay_untouched(films: pd.DataFrame) -> None:
+    first = finished(films, epochs=6).result
+    before = {name: value.clone() for name, value in first.model.state_dict().items()}
+    second = finished(films, base=first, max_steps=1, learning_rate=1e-3).result
+    assert second.history["loss"][0] < 0.5  # it goes on from what the first knows, head included
+    third = finished(films, base=(first.model, first.tokenizer), max_steps=1).result
+    assert third is not None
+    assert all(torch.equal(value, before[name]) for name, value in first.model.state_dict().items())
+
+
+def test_memory_is_given_back_after_runs_and_failures(films: pd.DataFrame) -> None:
+    """No tensor of a finished, failed or stopped run outlives its result."""
+    for _ in range(2):
+        finished(films, max_steps=1)
+    gc.collect()
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(1 for item in gc.get_objects() if type(item) in (torch.Tensor, torch.nn.Parameter))
+
+    before = tensors()
+    for _ in range(3):
+        finished(films, max_steps=2)
+        finished(films.assign(label="one"))
+        run = start(films, epochs=100)
+        next(after(run, steps=1))
+        run.stop()
+        assert run.done.wait(60)
+        del run
+    assert tensors() <= before + 5
