@@ -2,7 +2,7 @@ import pickle
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_magic import errors
@@ -12,6 +12,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_a_message_is_one_line(message: str) -> None:
     assert len(str(GptMagicError(message)).splitlines()) <= 1
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from traitlets import Bool, Enum, Float, Int
 
@@ -162,6 +162,7 @@ def test_other_names_lead_to_options() -> None:
 
 
 @given(st.sampled_from(ALL), st.data())
+@settings(deadline=None)
 def test_a_slip_of_one_letter_finds_the_option(name: str, data: st.DataObject) -> None:
     if len(name) < 5:
         return

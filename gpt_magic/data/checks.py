@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MANY_CLASSES = 50  # from here on, more than one class in two rows is likelier a free text than a label
+NOT_UNICODE = "is no valid Unicode (an emoji cut in two?): clean it with text.encode('utf-8', 'ignore').decode()"
 _IMBALANCE = 0.9  # share of the largest class from which accuracy alone misleads
 
 
@@ -49,6 +50,11 @@ class Findings:
 def normalise(text: str) -> str:
     """Fold case and white space, so that near-copies compare equal."""
     return " ".join(text.casefold().split())
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written down; half of a surrogate pair, as of an emoji cut in two, cannot."""
+    return text.encode(errors="ignore").decode() == text
 
 
 def blank(values: "pd.Series[Any]") -> "pd.Series[bool]":
@@ -112,7 +118,7 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
 
     counts = pd.Series(examples.labels, dtype=object).value_counts()
     if len(counts) == 1:
-        raise DataError(f"column {column!r} has one class only, {short(counts.index[0])}: there is nothing to tell apart")
+        raise DataError(f"column {column!r} has one class only, {short(counts.index[0])}: nothing to tell apart")
     if len(classes) > _MANY_CLASSES and len(classes) * 2 > len(examples):
         findings.warnings.append(
             f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gpt_magic.data.checks import NOT_UNICODE, is_unicode
 from gpt_magic.errors import DataError, a_kind, listing, nearest
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     if isinstance(data, str | Path):
         data = _read_file(data, what)
     if isinstance(data, pd.DataFrame):
-        frame = data
+        frame: Any = data
     elif isinstance(data, list | tuple):
         frame = _from_records(data, what)
     elif isinstance(data, Mapping):
@@ -36,6 +37,8 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     else:
         frame = data.to_pandas() if hasattr(data, "to_pandas") else data
     if not isinstance(frame, pd.DataFrame):
+        if what == "valid" and isinstance(data, float):
+            raise DataError(f"valid = {data} is no table; to set a share of the data aside say valid_fraction = {data}")
         raise DataError(
             f"{what} is {a_kind(data)}: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a CSV, "
             "TSV, JSONL or Parquet file"
@@ -76,7 +79,16 @@ def _from_records(records: "list[Any] | tuple[Any, ...]", what: str) -> "pd.Data
                 f"{what}, row {row}, is {a_kind(record)}: every row must be a dict such as "
                 "{'text': ..., 'label': ...}"
             )
-    return pd.DataFrame.from_records([dict(record) for record in records])
+    try:
+        return pd.DataFrame.from_records([dict(record) for record in records])
+    except UnicodeEncodeError:
+        bad = [
+            (row, key)
+            for row, record in enumerate(records)
+            for key, value in record.items()
+            if isinstance(value, str) and not is_unicode(value)
+        ]
+        raise DataError(f"{what}, row {bad[0][0]}: the text in column {bad[0][1]!r} {NOT_UNICODE}") from None
 
 
 def _from_mapping(columns: Mapping[Any, Any], what: str) -> "pd.DataFrame":
@@ -121,17 +133,28 @@ def _suffix(path: Path) -> str:
 
 
 def _read_csv(separator: str) -> Callable[[Path], "pd.DataFrame"]:
+    quotes = f"put texts with {separator!r} in quotes"
+
     def read(path: Path) -> "pd.DataFrame":
         import pandas as pd
 
         # Only an empty cell is missing: "NA" and "null" are texts, and Namibia's country code.
         # Read in one piece (low_memory), or a text of digits is a number where its whole piece is digits.
-        frame = pd.read_csv(
-            path, sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8", low_memory=False
-        )
+        try:
+            frame = pd.read_csv(
+                path, sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8", low_memory=False
+            )
+        except pd.errors.ParserError as error:
+            reason = str(error).rpartition("C error: ")[2].strip()
+            raise ValueError(f"{reason}; {quotes}" if "fields" in reason else reason) from None
         if not isinstance(frame.index, pd.RangeIndex):
             # pandas takes surplus first fields for row names and moves every column: "a, b",x without its quotes.
-            raise ValueError(f"rows have more fields than the first line: put texts with {separator!r} in quotes")
+            raise ValueError(f"rows have more fields than the first line; {quotes}")
+        other = next((mark for mark in ";\t," if len(frame.columns) == 1 and mark in str(frame.columns[0])), None)
+        if other is not None:
+            raise ValueError(
+                f"its first line has {other!r}, not {separator!r}: read it with pandas.read_csv(..., sep={other!r})"
+            )
         return frame
 
     return read

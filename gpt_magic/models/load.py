@@ -158,7 +158,11 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
                 model = _from_object(Auto.from_config(config), base.source[0], same_classes)
             else:
                 model = _from_folder(base, config, same_classes)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise ModelError(
+            f"base = {base.name!r}: its weights are damaged ({_first_line(error)}); save or download them again"
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
     if not hasattr(model, "score"):
         raise ModelError(_not_a_gpt(base, config))

@@ -11,7 +11,7 @@ from typing import Any
 from traitlets import Bool, Enum, Unicode, Union
 
 from gpt_magic.data.sources import is_file_name
-from gpt_magic.errors import OptionError, nearest
+from gpt_magic.errors import OptionError, a_kind, nearest
 from gpt_magic.options import expected, find, table
 
 _SWITCHES = ("help", "traceback")  # flags of the magic itself, not options of a run
@@ -136,17 +136,18 @@ def find_data(word: str, namespace: Mapping[str, Any]) -> Any:
         value = namespace[first]
         for depth, part in enumerate(rest, start=1):
             if not hasattr(value, part):
-                raise OptionError(f"{'.'.join([first, *rest[:depth]])}: {type(value).__name__} has no {part!r}")
+                public = [name for name in getattr(value, "__dict__", ()) if not name.startswith("_")]
+                hint = nearest(part, public) or ", and no file that gpt_magic reads has such a name"
+                raise OptionError(f"{'.'.join([first, *rest[:depth]])}: {a_kind(value)} has no {part!r}{hint}")
             value = getattr(value, part)
         return value
     if "/" in word or "\\" in word or (rest and not word.endswith(".")):
         return word
-    hint = nearest(word, tables(namespace))
-    if not hint and not word.isidentifier():
+    if word.isidentifier():
+        hint = nearest(word, tables(namespace)) or "; name a DataFrame of this notebook or the path of a file"
+    else:
         hint = "; an expression goes into the body of a %%finetune cell: data = ..."
-    raise OptionError(
-        f"there is no {word!r} in this notebook{hint or '; name a DataFrame of this notebook or the path of a file'}"
-    )
+    raise OptionError(f"there is no {word!r} in this notebook{hint}")
 
 
 def tables(namespace: Mapping[str, Any]) -> list[str]:
@@ -196,7 +197,8 @@ def _flag(word: str) -> tuple[str, bool, str]:
     if flag == "-o":
         return "output", bool(has_value), text
     if not flag.startswith("--"):
-        raise OptionError(f"no flag {flag!r}; flags are -o, -h and the options with two dashes, such as --epochs 3")
+        meant = f"-{flag}" if flag[1:].replace("-", "_") in table() else "--epochs 3"
+        raise OptionError(f"no flag {flag!r}; flags are -o, -h and the options with two dashes, such as {meant}")
     name = flag[2:].replace("-", "_")
     negated = name.removeprefix("no_")
     if name not in table() and negated in table() and isinstance(find(negated), Bool):

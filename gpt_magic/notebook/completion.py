@@ -44,19 +44,19 @@ def _complete(context: CompletionContext, namespace: dict[str, Any]) -> SimpleMa
     before, cell = context.text_until_cursor, context.full_text
     magic = _LINE.match(before)
     if magic is not None:
-        return _in_line(before[magic.end() :], cell, namespace)
+        return _in_line(before[magic.end() :], context.line_with_cursor, namespace)
     if context.cursor_line > 0 and _CELL.match(cell):
         return _in_body(before, cell, namespace)
     return SimpleMatcherResult(completions=[])
 
 
-def _in_line(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
+def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
     """After ``%%finetune ``: a table, a flag, or a flag's value."""
     quote, word = _open_word(before)
     fragment = quote + word
     previous = before.removesuffix(fragment).rstrip(" =").rpartition(" ")[2]
     option = previous[2:].replace("-", "_") if previous.startswith("--") and not word.startswith("--") else ""
-    values = _values(option, cell, namespace)
+    values = _values(option, line, namespace)
     if option in table() and not isinstance(table()[option], Bool):
         return _result(values, fragment, word, lambda text: _line_quoted(text, quote))
     flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
@@ -134,4 +134,4 @@ def _result(
 ) -> SimpleMatcherResult:
     """Candidates that begin with ``word``; each, as ``write`` spells it, takes the place of ``fragment``."""
     found = [SimpleCompletion(write(text), type="param") for text in candidates if text.startswith(word)]
-    return SimpleMatcherResult(completions=found, suppress=bool(found), matched_fragment=fragment)
+    return SimpleMatcherResult(completions=found, suppress=bool(found), matched_fragment=fragment, ordered=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.data.checks import rows
+from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.errors import DataError, OptionError, listing, rows_word, short
 
@@ -101,7 +101,8 @@ def tokenize(
         try:
             encoded = tokenizer(part, return_attention_mask=False, verbose=False)["input_ids"]
         except TypeError:
-            raise DataError(_no_unicode(part, index[start : start + _TOKENIZE_ROWS])) from None
+            bad = [index[start + i] for i, text in enumerate(part) if not is_unicode(text)]
+            raise DataError(f"the text of {rows(bad)} {NOT_UNICODE}") from None
         for row in encoded:
             lengths[len(ids)] = len(row)
             kept = row[:max_length] if truncate != "tail" else row[-max_length:]
@@ -151,12 +152,3 @@ def quick_metrics(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Probabilities from logits, ``(rows, classes)``."""
     return torch.from_numpy(scores).softmax(dim=1).numpy()
-
-
-def _no_unicode(texts: Sequence[str], index: Sequence[Any]) -> str:
-    """Which texts hold half of a surrogate pair, as JSON makes of an emoji that was cut in two."""
-    bad = [row for text, row in zip(texts, index, strict=True) if text.encode(errors="ignore").decode() != text]
-    return (
-        f"the text of {rows(bad)} is no valid Unicode (half an emoji?): clean it with "
-        "text.encode('utf-8', 'ignore').decode()"
-    )

@@ -238,7 +238,7 @@ def said(texts: list[str], labels: list[Hashable], index: list[Any] | None = Non
 
 
 def test_one_class_is_nothing_to_tell_apart() -> None:
-    with pytest.raises(DataError, match="column 'label' has one class only, 'x': there is nothing to tell apart"):
+    with pytest.raises(DataError, match="column 'label' has one class only, 'x': nothing to tell apart"):
         said(["a", "b"], ["x", "x"])
 
 

@@ -199,9 +199,23 @@ def test_what_is_no_table_says_so(data: Any, line: str) -> None:
         ("header.csv", "text,label\n", "data has no rows"),
         ("latin.csv", b"text,label\ncaf\xe9,x\n", "is not UTF-8 (byte 0xe9): save it as UTF-8, or read it into a Data"),
         ("utf16.jsonl", '{"text": "a"}'.encode("utf-16"), "is not UTF-8 (byte 0xff)"),
-        ("wide.csv", "text,label\na,b\nso, what,b\n", "Expected 2 fields in line 3, saw 3"),
-        ("moved.csv", "text,label\nso, what,b\n", "rows have more fields than the first line: put texts with ',' in "),
-        ("moved.tsv", "text\tlabel\na\tb\tc\n", "rows have more fields than the first line: put texts with '\\t' in "),
+        (
+            "wide.csv",
+            "text,label\na,b\nso, what,b\n",
+            "read: Expected 2 fields in line 3, saw 3; put texts with ',' in quotes",
+        ),
+        ("moved.csv", "text,label\nso, what,b\n", "rows have more fields than the first line; put texts with ',' in "),
+        ("moved.tsv", "text\tlabel\na\tb\tc\n", "rows have more fields than the first line; put texts with '\\t' in "),
+        (
+            "german.csv",
+            "text;label\na;b\n",
+            "its first line has ';', not ',': read it with pandas.read_csv(..., sep=';')",
+        ),
+        (
+            "comma.tsv",
+            "text,label\na,b\n",
+            "its first line has ',', not '\\t': read it with pandas.read_csv(..., sep=',')",
+        ),
         ("open.csv", 'text,label\n"a,b\n', "EOF inside string starting at row 1"),
         ("bad.jsonl", '{"text": "a"}\n\n{"text": \n', "cannot be read: line 3, column 9 is not JSON (Expecting value)"),
         ("bad.json", '[{"text": "a"},\n{"text" "b"}]', "cannot be read: line 2, column 9 is not JSON (Expecting ':'"),
@@ -215,6 +229,16 @@ def test_what_cannot_be_read_says_where(name: str, content: str | bytes, reason:
     line = refused(written(tmp_path, name, content))
     assert reason in line
     assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["list", "jsonl"])
+def test_an_emoji_cut_in_two_is_named(form: str, tmp_path: Path) -> None:
+    records = [{"text": "whole 🍎"}, {"text": "half \ud83d"}]
+    data = records if form == "list" else written(tmp_path, "a.jsonl", "\n".join(map(json.dumps, records)))
+    assert refused(data) == (
+        "data, row 1: the text in column 'text' is no valid Unicode (an emoji cut in two?): clean it with "
+        "text.encode('utf-8', 'ignore').decode()"
+    )
 
 
 def test_a_missing_file_gives_the_nearest_name(tmp_path: Path) -> None:
@@ -233,6 +257,7 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_messages_name_the_option() -> None:
     assert refused([], "valid") == "valid has no rows"
+    assert refused(0.2, "valid") == "valid = 0.2 is no table; to set a share of the data aside say valid_fraction = 0.2"
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.CSV", "a.b.tsv.gz", "x/y.jsonl", "a.json", "a.parquet"])

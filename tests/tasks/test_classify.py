@@ -157,7 +157,7 @@ def test_a_stop_ends_the_work(tokenizer: Any) -> None:
         ),
         (
             ["fine", "half an emoji \ud83d"],
-            "the text of row r1 is no valid Unicode (half an emoji?): clean it with "
+            "the text of row r1 is no valid Unicode (an emoji cut in two?): clean it with "
             "text.encode('utf-8', 'ignore').decode()",
         ),
     ],

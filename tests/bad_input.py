@@ -1,0 +1,634 @@
+"""Bad input as users write it, and the line that each gives.
+
+`tests.test_bad_input` runs every cell; ``tools/bad_input_table.py`` makes ``docs/bad_input.md`` of it.
+"""
+
+from dataclasses import dataclass
+
+# What the notebook holds before each cell, beside `clf`, a tuned model, and `model` and `tokenizer`, a small GPT-2.
+NOTEBOOK = """
+from pathlib import Path
+import datasets, numpy as np, pandas as pd
+import gpt_magic
+%config GptMagic.base = "scratch"
+
+reviews = pd.DataFrame({"review": ["a fine film", "a dull film", "well acted", "badly acted"] * 3,
+                        "sentiment": ["good", "bad", "good", "bad"] * 3})
+held_out = pd.DataFrame({"review": ["a fine plot"], "sentiment": ["good"]})
+"""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One kind of bad input.
+
+    Attributes:
+        what: the kind, in words.
+        cell: what was written.
+        line: what is shown, all of it.
+        given: code that was run in the notebook before.
+    """
+
+    what: str
+    cell: str
+    line: str
+    given: str = ""
+
+
+LINE = [
+    Bad(
+        "no data",
+        "%%finetune\nepochs = 3",
+        "DataError: no data: name a DataFrame, as in %%finetune reviews, or say data = ...",
+    ),
+    Bad(
+        "a slip in the name of the data",
+        "%%finetune revews",
+        "OptionError: there is no 'revews' in this notebook (did you mean 'reviews'?)",
+    ),
+    Bad(
+        "data that are not there",
+        "%finetune mails",
+        "OptionError: there is no 'mails' in this notebook; name a DataFrame of this notebook or the path of a file",
+    ),
+    Bad(
+        "an expression on the line",
+        "%finetune reviews[:9]",
+        "OptionError: there is no 'reviews[:9]' in this notebook; an expression goes into the body of a "
+        "%%finetune cell: data = ...",
+    ),
+    Bad(
+        "two tables",
+        "%finetune reviews held_out",
+        "OptionError: data is given twice on the line of the magic, again as 'held_out'",
+    ),
+    Bad(
+        "an attribute that is not there",
+        "%finetune reviews.train",
+        "OptionError: reviews.train: a DataFrame has no 'train', and no file that gpt_magic reads has such a name",
+    ),
+    Bad("a slip in a flag", "%finetune reviews --epohcs 3", "OptionError: no option 'epohcs' (did you mean 'epochs'?)"),
+    Bad(
+        "a flag of another tool",
+        "%finetune reviews --lr 1e-4",
+        "OptionError: no option 'lr' (did you mean 'learning_rate'?)",
+    ),
+    Bad(
+        "a flag with one dash",
+        "%finetune reviews -epochs 3",
+        "OptionError: no flag '-epochs'; flags are -o, -h and the options with two dashes, such as --epochs",
+    ),
+    Bad(
+        "a flag without its value",
+        "%finetune reviews --text --label sentiment",
+        "OptionError: --text needs a value: the name of a column or None",
+    ),
+    Bad(
+        "a switch turned off as elsewhere",
+        "%finetune reviews --no-baselines",
+        "OptionError: no option '--no-baselines': write --baselines False",
+    ),
+    Bad(
+        "a flag twice",
+        "%finetune reviews --epochs 3 --epochs 5",
+        "OptionError: epochs is given twice on the line of the magic, again as '5'",
+    ),
+    Bad(
+        "an option on the line and in the body",
+        "%%finetune reviews --epochs 3\nepochs = 5",
+        "OptionError: epochs is given twice: on the line of the magic and in the cell's body",
+    ),
+    Bad(
+        "an open quote",
+        "%finetune reviews --text reviewer's",
+        "OptionError: cannot read the line of the magic: no closing quotation; a text with ' in it stands "
+        'between " and "',
+    ),
+]
+BODY = [
+    Bad(
+        "a slip in an option",
+        "%%finetune reviews\nepohcs = 3",
+        "OptionError: line 2 of the cell: no option 'epohcs' (did you mean 'epochs'?)",
+    ),
+    Bad(
+        "an option of another tool",
+        "%%finetune reviews\nnum_train_epochs = 3",
+        "OptionError: line 2 of the cell: no option 'num_train_epochs' (did you mean 'epochs'?)",
+    ),
+    Bad(
+        "an option that is none",
+        "%%finetune reviews\ncolour = 'red'",
+        "OptionError: line 2 of the cell: no option 'colour'; see %finetune -h for the list",
+    ),
+    Bad(
+        "an option twice",
+        "%%finetune reviews\nepochs = 3\nepochs = 5",
+        "OptionError: epochs is given twice, again on line 3 of the cell",
+    ),
+    Bad(
+        "other code in the body",
+        "%%finetune reviews\nprint('go')",
+        "OptionError: line 2 of the cell, \"print('go')\", is not an assignment to an option: write lines such "
+        "as epochs = 3, and other code in a cell of its own",
+    ),
+    Bad(
+        "a flag in the body",
+        "%%finetune reviews\n--epochs 3",
+        "OptionError: line 2 of the cell is not Python: '--epochs 3' (invalid syntax); flags stand on the first line",
+    ),
+    Bad(
+        "a body that is not Python",
+        "%%finetune reviews\nepochs = 3,\nlabel = 'sentiment",
+        'OptionError: line 3 of the cell is not Python: "label = \'sentiment" (unterminated string literal)',
+    ),
+    Bad(
+        "an assignment to something else",
+        "%%finetune reviews\nreviews['text'] = 'a'",
+        "OptionError: line 2 of the cell, \"reviews['text'] = 'a'\": only option names can be assigned to",
+    ),
+    Bad(
+        "a column without quotes",
+        "%%finetune reviews\nlabel = sentiment",
+        "OptionError: line 2 of the cell, 'label = sentiment': NameError: name 'sentiment' is not defined; a "
+        "text stands in quotes: label = 'sentiment'",
+    ),
+    Bad(
+        "a slip in a name",
+        "%%finetune reviews\nvalid = heldout",
+        "OptionError: line 2 of the cell, 'valid = heldout': NameError: name 'heldout' is not defined (did "
+        "you mean 'held_out'?)",
+    ),
+    Bad(
+        "an expression that fails",
+        "%%finetune reviews\ntext = reviews.columns[5]",
+        "OptionError: line 2 of the cell, 'text = reviews.columns[5]': IndexError: index out of bounds",
+    ),
+    Bad(
+        "two options, one value",
+        "%%finetune reviews\ntext, label = 'review'",
+        "OptionError: line 2 of the cell, \"text, label = 'review'\": 2 names need 2 values",
+    ),
+]
+VALUES = [
+    Bad(
+        "a number out of range",
+        "%%finetune reviews\nepochs = 0",
+        "OptionError: epochs = 0: must be a whole number from 1 to 1,000",
+    ),
+    Bad(
+        "a number as text",
+        "%%finetune reviews\nepochs = '3'",
+        "OptionError: epochs = '3': must be a whole number from 1 to 1,000",
+    ),
+    Bad(
+        "a learning rate as text",
+        "%finetune reviews --learning-rate fast",
+        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1 or None",
+    ),
+    Bad(
+        "a percentage for a share",
+        "%%finetune reviews\nvalid_fraction = 20",
+        "OptionError: valid_fraction = 20: must be a number from 0 to 0.5",
+    ),
+    Bad(
+        "a slip in a choice",
+        "%%finetune reviews\nschedule = 'cosin'",
+        "OptionError: schedule = 'cosin': must be one of linear, cosine, constant (did you mean 'cosine'?)",
+    ),
+    Bad(
+        "a format that training does not use",
+        "%%finetune reviews\nprecision = 'fp16'",
+        "OptionError: precision = 'fp16': must be one of auto, fp32, bf16 (did you mean 'bf16'?)",
+    ),
+    Bad(
+        "a device that is none",
+        "%%finetune reviews\ndevice = 'gpu'",
+        "OptionError: device = 'gpu': must be auto, cpu, cuda, cuda:N or mps",
+    ),
+    Bad(
+        "a switch that is neither on nor off",
+        "%finetune reviews --quiet maybe",
+        "OptionError: quiet = 'maybe': must be True or False",
+    ),
+    Bad(
+        "two columns for one role",
+        "%%finetune reviews\ntext = ['title', 'review']",
+        "OptionError: text = ['title', 'review']: must be the name of a column or None",
+    ),
+    Bad(
+        "a result that has no Python name",
+        "%finetune reviews -o my-model",
+        "OptionError: output = 'my-model': must be a Python name, such as clf",
+    ),
+    Bad(
+        "longer texts than the base reads",
+        "%%finetune reviews\nmax_length = 5000",
+        "OptionError: max_length = 5,000: scratch reads at most 512 tokens",
+    ),
+    Bad(
+        "weights in a list",
+        "%%finetune reviews\nclass_weights = [1, 2]",
+        "OptionError: class_weights = [1, 2]: must be none, balanced, or a dict label -> weight",
+    ),
+    Bad(
+        "a class without a weight",
+        "%%finetune reviews\nclass_weights = {'good': 1}",
+        "OptionError: class_weights: 'bad' not given; give a weight for each of 'bad', 'good'",
+    ),
+    Bad(
+        "a weight for no class",
+        "%%finetune reviews\nclass_weights = {'good': 1, 'bad': 1, 'poor': 1}",
+        "OptionError: class_weights: 'poor' unknown; give a weight for each of 'bad', 'good'",
+    ),
+    Bad(
+        "a negative weight",
+        "%%finetune reviews\nclass_weights = {'good': 1, 'bad': -1}",
+        "OptionError: class_weights = {'good': 1, 'bad': -1}: weights must be numbers from 0 up, not all 0",
+    ),
+]
+TABLES = [
+    Bad(
+        "a number for data",
+        "%%finetune\ndata = 3",
+        "DataError: data is an int: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a "
+        "CSV, TSV, JSONL or Parquet file",
+    ),
+    Bad(
+        "texts without labels",
+        "%%finetune\ndata = ['a fine film', 'a dull film']",
+        "DataError: data, row 0, is a str: every row must be a dict such as {'text': ..., 'label': ...}",
+    ),
+    Bad(
+        "the data's name in quotes",
+        "%%finetune\ndata = 'reviews'",
+        "DataError: data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, "
+        ".parquet, and the first four as .gz); the name of a DataFrame has no quotes",
+    ),
+    Bad(
+        "one column",
+        "%finetune reviews.review",
+        "DataError: data is a Series: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of "
+        "a CSV, TSV, JSONL or Parquet file",
+    ),
+    Bad("no rows", "%%finetune\ndata = reviews[reviews.sentiment == 'great']", "DataError: data has no rows"),
+    Bad(
+        "all splits of a dataset",
+        "%finetune splits",
+        "DataError: data holds the splits train: give one of them, such as data['train']",
+        "splits = datasets.DatasetDict(train=datasets.Dataset.from_pandas(reviews))",
+    ),
+    Bad(
+        "columns of two lengths",
+        "%%finetune\ndata = {'text': ['a', 'b'], 'label': ['x']}",
+        "DataError: data is a dict, but not of columns that make a table: All arrays must be of the same length",
+    ),
+    Bad(
+        "columns of two levels",
+        "%finetune counts",
+        "DataError: data has columns of 2 levels: flatten them to plain names first",
+        "counts = reviews.pivot_table(index='review', columns=['sentiment'], aggfunc=['size', 'count'])",
+    ),
+    Bad(
+        "two columns of one name",
+        "%finetune doubled",
+        "DataError: data has two columns named 'review': rename one",
+        "doubled = pd.concat([reviews, reviews], axis=1)",
+    ),
+    Bad(
+        "a file that is not there",
+        "%finetune revews.csv",
+        "DataError: data = 'revews.csv': no such file (did you mean 'reviews.csv'?)",
+        "reviews.to_csv('reviews.csv', index=False)",
+    ),
+    Bad(
+        "a file of another kind",
+        "%finetune reviews.xlsx",
+        "OptionError: reviews.xlsx: a DataFrame has no 'xlsx', and no file that gpt_magic reads has such a name",
+    ),
+    Bad(
+        "a web address",
+        "%finetune https://example.org/reviews.csv",
+        "DataError: data = 'https://example.org/reviews.csv' is a web address: read it into a DataFrame "
+        "first, or download the file",
+    ),
+    Bad(
+        "a file in another encoding",
+        "%finetune old.csv",
+        "DataError: data = 'old.csv' is not UTF-8 (byte 0xe9): save it as UTF-8, or read it into a DataFrame "
+        "with pandas and its encoding, such as encoding='latin-1'",
+        "Path('old.csv').write_text('text,label\\ncafé,x\\n', encoding='latin-1')",
+    ),
+    Bad(
+        "commas without quotes",
+        "%finetune loose.csv",
+        "DataError: data = 'loose.csv' cannot be read: rows have more fields than the first line; put texts "
+        "with ',' in quotes",
+        "Path('loose.csv').write_text('text,label\\nso, so,x\\nno, no,y\\n')",
+    ),
+    Bad(
+        "semicolons for commas",
+        "%finetune german.csv",
+        "DataError: data = 'german.csv' cannot be read: its first line has ';', not ',': read it with "
+        "pandas.read_csv(..., sep=';')",
+        "Path('german.csv').write_text('text;label\\na;x\\n')",
+    ),
+    Bad(
+        "a row that is too long",
+        "%finetune long.csv",
+        "DataError: data = 'long.csv' cannot be read: Expected 2 fields in line 3, saw 3; put texts with ',' in quotes",
+        "Path('long.csv').write_text('text,label\\nyes,x\\nno, no,y\\n')",
+    ),
+    Bad(
+        "a line that is not JSON",
+        "%finetune bad.jsonl",
+        "DataError: data = 'bad.jsonl' cannot be read: line 2, column 10 is not JSON (Expecting value)",
+        'Path(\'bad.jsonl\').write_text(\'{"text": "a", "label": "x"}\\n{"text": b}\\n\')',
+    ),
+]
+COLUMNS = [
+    Bad(
+        "a column that is not there",
+        "%%finetune reviews\ntext = 'reviews'",
+        "DataError: text = 'reviews': no such column (did you mean 'review'?)",
+    ),
+    Bad(
+        "no column with a usual name",
+        "%finetune odd",
+        "DataError: no column is plainly the text: say text = ... with one of 'a', 'b'",
+        "odd = reviews.set_axis(['a', 'b'], axis=1)",
+    ),
+    Bad(
+        "two columns that could be it",
+        "%finetune both",
+        "DataError: which column is the text: 'review' or 'content'? Say text = 'review'",
+        "both = reviews.assign(content=reviews.review)",
+    ),
+    Bad(
+        "no column left",
+        "%finetune texts",
+        "DataError: no column is left for the label: the table has only 'review'",
+        "texts = reviews[['review']]",
+    ),
+    Bad(
+        "one column for both roles",
+        "%%finetune reviews\ntext, label = 'review', 'review'",
+        "DataError: text and label are both the column 'review': name two different columns",
+    ),
+    Bad(
+        "validation data that are none",
+        "%%finetune reviews\nvalid = 0.2",
+        "DataError: valid = 0.2 is no table; to set a share of the data aside say valid_fraction = 0.2",
+    ),
+    Bad(
+        "validation data without the column",
+        "%%finetune reviews\nvalid = other",
+        "DataError: valid has no column 'review' for the text; it has 'text', 'sentiment'",
+        "other = held_out.rename(columns={'review': 'text'})",
+    ),
+]
+ROWS = [
+    Bad(
+        "missing texts",
+        "%finetune gaps",
+        "DataError: data: column 'review' is empty in rows 0, 1, 2. Fill them, or say missing = 'drop' to "
+        "leave such rows out",
+        "gaps = reviews.assign(review=[None, '', ' ', *['a', 'b', 'c'] * 3])",
+    ),
+    Bad(
+        "missing labels",
+        "%finetune gaps",
+        "DataError: data: column 'sentiment' is empty in rows 2, 5, 8, 11. Fill them, or say missing = "
+        "'drop' to leave such rows out",
+        "gaps = reviews.assign(sentiment=['good', 'bad', np.nan] * 4)",
+    ),
+    Bad(
+        "numbers for texts",
+        "%%finetune reviews\ntext = 'stars'",
+        "DataError: data: column 'stars' holds int64 values, not texts: is it the right one?",
+        "reviews['stars'] = range(12)",
+    ),
+    Bad(
+        "a number among the texts",
+        "%finetune mixed",
+        "DataError: data, row 1: column 'review' holds an int, not a text",
+        "mixed = reviews.assign(review=['a', 5, *'bcdefghijk'])",
+    ),
+    Bad(
+        "an emoji cut in two",
+        "%finetune cut",
+        "DataError: data, row 0: the text in column 'text' is no valid Unicode (an emoji cut in two?): clean "
+        "it with text.encode('utf-8', 'ignore').decode()",
+        "cut = [{'text': 'so \\ud83d', 'label': 'good'}, {'text': 'no', 'label': 'bad'}]",
+    ),
+    Bad(
+        "one class",
+        "%%finetune\ndata = reviews[reviews.sentiment == 'good']",
+        "DataError: column 'sentiment' has one class only, 'good': nothing to tell apart",
+    ),
+    Bad(
+        "labels with a fraction",
+        "%finetune scores",
+        "DataError: data, row 0: the label 0.5 in column 'sentiment' is a number that is not whole; classes "
+        "are texts, whole numbers or True/False",
+        "scores = reviews.assign(sentiment=[0.5, 1.0] * 6)",
+    ),
+    Bad(
+        "labels of two kinds",
+        "%finetune mixed",
+        "DataError: data: column 'sentiment' mixes labels of kind int and str: make them one kind, such as "
+        ".astype(str)",
+        "mixed = reviews.assign(sentiment=[1, 'good'] * 6)",
+    ),
+    Bad(
+        "lists of labels",
+        "%finetune many",
+        "DataError: data, row 0: the label ['good'] in column 'sentiment' is a list; classes are texts, "
+        "whole numbers or True/False",
+        "many = reviews.assign(sentiment=[['good'], ['bad', 'sad']] * 6)",
+    ),
+    Bad(
+        "dates for labels",
+        "%finetune dated",
+        "DataError: data, row 0: the label Timestamp('2026-01-01 00:00:00') in column 'sentiment' is a "
+        "Timestamp; classes are texts, whole numbers or True/False",
+        "dated = reviews.assign(sentiment=pd.date_range('2026-01-01', periods=12))",
+    ),
+    Bad(
+        "a new label in validation",
+        "%%finetune reviews\nvalid = other",
+        "DataError: valid, row 0: no training row has the label 'great'; the classes are 'bad', 'good'",
+        "other = held_out.assign(sentiment='great')",
+    ),
+    Bad(
+        "validation labels of another kind",
+        "%%finetune reviews\nvalid = other",
+        "DataError: valid: column 'sentiment' holds int labels, data holds str: make them one kind",
+        "other = held_out.assign(sentiment=1)",
+    ),
+    Bad(
+        "texts that are too long",
+        "%%finetune reviews\nmax_length = 2\ntruncate = 'error'",
+        "DataError: 12 rows with a text longer than 2 tokens (rows 0, 1, 2, 3, 4, 5, 6, 7 and 4 more): "
+        "shorten them, or say truncate = 'head' or 'tail'",
+    ),
+]
+BASES = [
+    Bad(
+        "a hub model without the hub",
+        "%%finetune reviews\nbase = 'org/model'",
+        "ModelError: base = 'org/model' is not on this disk and HF_HUB_OFFLINE is set: say base = 'nano', "
+        "which ships with gpt_magic, or give a folder",
+    ),
+    Bad(
+        "a slip in a model's name",
+        "%%finetune reviews\nbase = 'scrach'",
+        "ModelError: base = 'scrach' is not on this disk and HF_HUB_OFFLINE is set (did you mean "
+        "'scratch'?): say base = 'nano', which ships with gpt_magic, or give a folder",
+    ),
+    Bad(
+        "a name that cannot be one",
+        "%%finetune reviews\nbase = 'my model'",
+        "ModelError: base = 'my model' is neither a folder nor a hub id",
+    ),
+    Bad(
+        "a folder that is not there",
+        "%%finetune reviews\nbase = './models/clf'",
+        "ModelError: base = './models/clf': no such folder",
+    ),
+    Bad(
+        "a folder without a model",
+        "%%finetune reviews\nbase = 'empty'",
+        "ModelError: base = 'empty': the folder has no config.json, so it is not a saved transformers model",
+        "Path('empty').mkdir()",
+    ),
+    Bad(
+        "weights in a pickle",
+        "%%finetune reviews\nbase = 'pickled'",
+        "ModelError: base = 'pickled': the folder has no .safetensors weights, and other formats can run "
+        "code when they are loaded; save it again with model.save_pretrained(...)",
+        "model.config.save_pretrained('pickled')\nPath('pickled/pytorch_model.bin').touch()",
+    ),
+    Bad(
+        "damaged weights",
+        "%%finetune reviews\nbase = 'damaged'",
+        "ModelError: base = 'damaged': its weights are damaged (Error while deserializing header: header too "
+        "small); save or download them again",
+        "model.save_pretrained('damaged'); tokenizer.save_pretrained('damaged')\n"
+        "Path('damaged/model.safetensors').write_bytes(b'cut')",
+    ),
+    Bad(
+        "a folder without a tokenizer",
+        "%%finetune reviews\nbase = 'bare'",
+        "ModelError: base = 'bare' has no tokenizer: add it with tokenizer.save_pretrained(...)",
+        "model.save_pretrained('bare')",
+    ),
+    Bad(
+        "a model alone",
+        "%%finetune reviews\nbase = model",
+        "OptionError: base is a GPT2LMHeadModel: give a hub id such as 'gpt2', a folder, a (model, "
+        "tokenizer) pair, or 'nano' or 'scratch'",
+    ),
+    Bad(
+        "a pair the wrong way round",
+        "%%finetune reviews\nbase = (tokenizer, model)",
+        "OptionError: base: a (model, tokenizer) pair holds a transformers model first, not a GPT2Tokenizer",
+    ),
+    Bad(
+        "a number for a base",
+        "%%finetune reviews\nbase = 2",
+        "OptionError: base is an int: give a hub id such as 'gpt2', a folder, a (model, tokenizer) pair, or "
+        "'nano' or 'scratch'",
+    ),
+]
+PREDICT = [
+    Bad(
+        "a slip in the model's name",
+        "%predict clv a fine film",
+        "OptionError: 'clv' is not in this notebook (did you mean 'clf'?)",
+    ),
+    Bad(
+        "something that is no model",
+        "%predict reviews a fine film",
+        "OptionError: 'reviews' is not a tuned model; there is clf",
+    ),
+    Bad(
+        "nothing to predict",
+        "%predict clf",
+        "DataError: nothing to predict: give a text or the name of a DataFrame after the model's name",
+    ),
+    Bad(
+        "no texts in the cell",
+        "%%predict clf\n\n",
+        "DataError: the cell has no texts: write one a line below %%predict",
+    ),
+    Bad(
+        "texts on the line and in the cell",
+        "%%predict clf a fine film\na dull film",
+        "OptionError: give the texts in the cell's body or on the line, not both",
+    ),
+    Bad(
+        "a table without the text column",
+        "%predict clf other",
+        "DataError: the data have no text column 'review'; theirs are 'text', 'sentiment'",
+        "other = held_out.rename(columns={'review': 'text'})",
+    ),
+    Bad("a table without rows", "%predict clf none", "DataError: data has no rows", "none = held_out.iloc[:0]"),
+    Bad("numbers for texts", "%predict clf numbers", "DataError: row 0 is a int, not a text", "numbers = [1, 2]"),
+    Bad(
+        "an open quote",
+        "%predict clf it's fine",
+        "OptionError: cannot read the line of the magic: no closing quotation; a text with ' in it stands "
+        'between " and "',
+    ),
+]
+PYTHON = [
+    Bad(
+        "a keyword that is none",
+        "gpt_magic.finetune(reviews, epoch=3)",
+        "OptionError: no option 'epoch' (did you mean 'epochs'?)",
+    ),
+    Bad(
+        "a value out of range",
+        "gpt_magic.finetune(reviews, batch_size=0)",
+        "OptionError: batch_size = 0: must be a whole number from 1 to 65,536",
+    ),
+    Bad(
+        "a new label in the test data",
+        "clf.evaluate(held_out.assign(sentiment='great'))",
+        "DataError: row 0 has the label 'great'; the classes are 'bad', 'good'",
+    ),
+    Bad(
+        "test data without labels",
+        "clf.evaluate(held_out[['review']])",
+        "DataError: the data have no label column 'sentiment'; theirs are review",
+    ),
+    Bad(
+        "a folder that is a file",
+        "clf.save('notes.txt')",
+        "DataError: cannot save into 'notes.txt': it is a file, give a folder",
+        "Path('notes.txt').touch()",
+    ),
+    Bad(
+        "a folder that is not there",
+        "gpt_magic.load('nowhere')",
+        "ModelError: cannot load 'nowhere': the folder is not there",
+    ),
+    Bad(
+        "a folder of another tool",
+        "gpt_magic.load('plain')",
+        "ModelError: cannot load 'plain': the folder has no gpt_magic.json, so gpt_magic did not write it",
+        "model.save_pretrained('plain')",
+    ),
+]
+SECTIONS = {
+    "The line of the magic": LINE,
+    "The body of the cell": BODY,
+    "Values": VALUES,
+    "Tables and files": TABLES,
+    "Columns": COLUMNS,
+    "Rows": ROWS,
+    "Base models": BASES,
+    "Predicting": PREDICT,
+    "From Python": PYTHON,
+}
