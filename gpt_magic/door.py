@@ -26,6 +26,8 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
     """
     settings = Options()
     settings.update({"data": data, **options})
+    if settings.dry_run:
+        settings.quiet = True  # the pre-flight shows itself as the cell's value
     return run_and_watch(settings, None)
 
 
@@ -35,7 +37,7 @@ finetune.__signature__ = signature()  # type: ignore[attr-defined]
 def run_and_watch(options: Options, name: str | None) -> "TunedModel | Preflight":
     """Run with a live display; what both the magic and `finetune` call."""
     from gpt_magic.errors import TrainingError
-    from gpt_magic.notebook.live import view_for
+    from gpt_magic.notebook.live import current_cell, view_for
     from gpt_magic.notebook.watch import watch
     from gpt_magic.run import Run
 
@@ -46,6 +48,7 @@ def run_and_watch(options: Options, name: str | None) -> "TunedModel | Preflight
         error.result = run.result
         raise
     if run.result is not None:
+        run.result.shown_in_cell = current_cell() if not options.quiet else None
         return run.result
     assert run.preflight is not None
     return run.preflight

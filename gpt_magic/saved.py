@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.events import Evaluated, Stepped
+from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary

@@ -25,7 +25,7 @@ class Lengths:
     over: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preflight:
     """What is about to happen: checked data and the plan.
 
@@ -40,6 +40,16 @@ class Preflight:
     facts: Sequence[tuple[str, str]]
     warnings: Sequence[str] = ()
     lengths: Lengths | None = None
+
+    def __repr__(self) -> str:
+        from gpt_magic.notebook.cards import preflight_text
+
+        return preflight_text(self)
+
+    def _repr_html_(self) -> str:
+        from gpt_magic.notebook.cards import preflight_html
+
+        return preflight_html(self)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class TunedModel:
         report: the pre-flight: what was checked and planned, with its warnings.
         summary: the content of the card.
         progress: the run's steps and evaluations.
+        hidden: packed or padded forward.
+        shown_in_cell: execution count of the cell whose live display ended with the card; None outside notebooks.
     """
 
     model: Any
@@ -56,6 +58,7 @@ class TunedModel:
     summary: Summary
     progress: Progress = field(default_factory=Progress)
     hidden: Hidden = hidden_packed
+    shown_in_cell: int | None = field(default=None, compare=False)
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -149,9 +152,13 @@ class TunedModel:
         )
         return f"<TunedModel {self.report.title}: {scores or self.summary.status}>"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         from gpt_magic.notebook.cards import card_html
+        from gpt_magic.notebook.live import current_cell
 
+        # The cell that trained it shows the card already: as that cell's value the short text will do.
+        if self.shown_in_cell is not None and self.shown_in_cell == current_cell():
+            return None
         return card_html(self.summary)
 
     def _texts(self, x: Any) -> "tuple[pd.DataFrame, pd.Series[Any]]":

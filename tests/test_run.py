@@ -165,7 +165,8 @@ def test_a_dry_run_trains_nothing(films: pd.DataFrame) -> None:
 
 
 def test_class_weights_and_dropout_and_tail_reach_the_run(films: pd.DataFrame) -> None:
-    run = finished(films, class_weights={"good": 1, "bad": 3.0}, dropout=0.0, max_length=4, truncate="tail", max_steps=2)
+    weights = {"good": 1, "bad": 3.0}
+    run = finished(films, class_weights=weights, dropout=0.0, max_length=4, truncate="tail", max_steps=2)
     assert run.error is None
     assert run.result.model.config.resid_pdrop == 0.0
     assert any("the last 4 are read" in warning for warning in run.result.report.warnings)

@@ -68,13 +68,16 @@ def packed_attention(
     if attention_mask is not None or packed_layout is None or wanted:
         raise ValueError(f"packed attention has no {wanted or 'masks'}")
     where = packed_layout
-    side_by_side = [
-        part[0].index_select(1, where.spread).unflatten(1, (where.rows, where.longest)) for part in (query, key, value)
-    ]
-    if key.shape[1] != query.shape[1]:
-        side_by_side[1:] = [part.repeat_interleave(query.shape[1] // key.shape[1], dim=0) for part in side_by_side[1:]]
-    # (heads, rows, longest, head size): the order of the two leading axes is all one to the kernel.
-    out = nn.functional.scaled_dot_product_attention(*side_by_side, dropout_p=dropout, is_causal=True, scale=scaling)
+
+    def side_by_side(part: Tensor) -> Tensor:
+        """``(1, heads, tokens, size)`` to ``(heads, rows, longest, size)``: all one to the kernel which axis leads."""
+        laid = part[0].index_select(1, where.spread).view(part.shape[1], where.rows, where.longest, part.shape[3])
+        groups = query.shape[1] // part.shape[1]
+        return laid if groups == 1 else laid.repeat_interleave(groups, dim=0)
+
+    out = nn.functional.scaled_dot_product_attention(
+        side_by_side(query), side_by_side(key), side_by_side(value), dropout_p=dropout, is_causal=True, scale=scaling
+    )
     return out.flatten(1, 2).index_select(1, where.gather).transpose(0, 1)[None], None
 
 
@@ -83,7 +86,7 @@ def packing(model: nn.Module) -> Iterator[None]:
     """Let ``model`` compute packed rows; its own attention is put back afterwards."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(ATTENTION, packed_attention)  # type: ignore[arg-type]
+    AttentionInterface.register(ATTENTION, packed_attention)
     config: Any = model.config
     before = config._attn_implementation
     config._attn_implementation = ATTENTION

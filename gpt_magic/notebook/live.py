@@ -250,6 +250,15 @@ def view_for(quiet: bool) -> View:
     """The view that fits: nothing, a notebook's outputs, or a terminal's line."""
     if quiet:
         return QuietView()
+    return NotebookView() if getattr(_shell(), "kernel", None) is not None else TerminalView()
+
+
+def current_cell() -> int | None:
+    """Execution count of the notebook cell that runs now; None outside notebooks."""
+    shell = _shell()
+    return int(shell.execution_count) if getattr(shell, "kernel", None) is not None else None
+
+
+def _shell() -> Any:
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return NotebookView() if getattr(shell, "kernel", None) is not None else TerminalView()
+    return ipython.get_ipython() if ipython is not None else None
