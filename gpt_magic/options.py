@@ -88,7 +88,7 @@ class Options(Configurable):
         allow_none=True,
         min=0.0,
         max=0.9,
-        help="Dropout probability while training; default: the model's own (0.1).",
+        help="Dropout probability while training; default: the model's own (gpt2 0.1, nano 0).",
     ).tag(group="model", config=True)
 
     # --- training -----------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ def prepare(options: Options, data: LabelledData, name: str | None, emit: Emit, 
         DataError, ModelError, OptionError: with one line that says what to change.
     """
     machine = choose_machine(options.device, options.precision)
+    task = "classify" if options.task == "auto" else options.task  # the columns allow no other task yet
     emit(Phase(f"looking for {options.base}" if isinstance(options.base, str) else "looking at the base model"))
     base = find_base(options.base)
     check()
@@ -64,7 +65,7 @@ def prepare(options: Options, data: LabelledData, name: str | None, emit: Emit, 
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)
     settings = settle(options, len(ids), rate)
     preflight = Preflight(
-        title=f"classify · {base.name} · {name or describe(options.data)}",
+        title=f"{task} · {base.name} · {name or describe(options.data)}",
         facts=[
             *_data_facts(data),
             *_token_facts(lengths, ids),

@@ -1,6 +1,7 @@
 """A tuned model on disk: what transformers can load, plus a record of the run and a model card."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,28 +9,37 @@ from typing import Any
 from gpt_magic.engine.events import Evaluated, Stepped
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError
+from gpt_magic.models.load import quiet, shipped
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 from gpt_magic.tuned import TunedModel
 
 _RECORD = "gpt_magic.json"
+_CARD = "README.md"
 _FORMAT = 1
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 def save(tuned: TunedModel, folder: str | Path) -> Path:
     """Write model, tokenizer, record and model card into ``folder``, which is made when it is not there.
 
     Raises:
-        DataError: the path is a file.
+        DataError: the path is a file, or a folder with another README.md.
     """
     path = Path(folder).expanduser()
     if path.is_file():
         raise DataError(f"cannot save into '{path}': it is a file, give a folder")
-    path.mkdir(parents=True, exist_ok=True)
-    tuned.model.save_pretrained(path)
-    tuned.tokenizer.save_pretrained(path)
-    (path / _RECORD).write_text(json.dumps(_record(tuned), ensure_ascii=False, indent=1), encoding="utf-8")
-    (path / "README.md").write_text(model_card(tuned), encoding="utf-8")
+    if (path / _CARD).exists() and not (path / _RECORD).exists():
+        raise DataError(f"cannot save into '{path}': it has a {_CARD} of its own; give a new folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with quiet():
+            tuned.model.save_pretrained(path)
+            tuned.tokenizer.save_pretrained(path)
+        (path / _RECORD).write_text(json.dumps(_record(tuned), ensure_ascii=False, indent=1), encoding="utf-8")
+        (path / _CARD).write_text(model_card(tuned), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot save into '{path}': {error.strerror or error}") from error
     return path
 
 
@@ -37,31 +47,21 @@ def load(folder: str | Path) -> TunedModel:
     """Load what `TunedModel.save` wrote.
 
     Raises:
-        ModelError: the folder is not there or was not written by gpt_magic.
+        ModelError: the folder is not there, was not written by gpt_magic, or is damaged.
     """
     path = Path(folder).expanduser()
     if not (path / _RECORD).is_file():
-        what = f"has no {_RECORD}, so gpt_magic did not write it" if path.is_dir() else "is not there"
-        raise ModelError(f"cannot load '{path}': the folder {what}")
-    record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
-    if record["format"] > _FORMAT:
-        raise ModelError(f"'{path}' was saved by a newer gpt_magic (format {record['format']}): upgrade gpt_magic")
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    model = AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True, use_safetensors=True)
-    return TunedModel(
-        model=model.eval(),
-        tokenizer=AutoTokenizer.from_pretrained(path, local_files_only=True),
-        classes=record["classes"],
-        options=record["options"],
-        columns=record["columns"],
-        max_length=record["max_length"],
-        metrics=record["metrics"],
-        report=_preflight(record["report"]),
-        summary=_summary(record["summary"]),
-        progress=_progress(record["progress"]),
-        hidden=hidden_packed if record["packed"] else hidden_padded,
-    )
+        what = f"the folder has no {_RECORD}, so gpt_magic did not write it" if path.is_dir() else "no such folder"
+        raise ModelError(f"cannot load '{path}': {'this is a file, give its folder' if path.is_file() else what}")
+    try:
+        record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+        if record["format"] > _FORMAT:
+            raise ModelError(f"cannot load '{path}': a newer gpt_magic wrote it: upgrade gpt_magic")
+        known = _known(record)
+    except (ValueError, TypeError, KeyError):
+        raise ModelError(f"cannot load '{path}': its {_RECORD} is damaged; save the model again") from None
+    model, tokenizer = _model_and_tokenizer(path)
+    return TunedModel(model=model, tokenizer=tokenizer, **known)
 
 
 def model_card(tuned: TunedModel) -> str:
@@ -70,7 +70,7 @@ def model_card(tuned: TunedModel) -> str:
 
     base = tuned.options.get("base")
     front = ["---", "library_name: transformers", "pipeline_tag: text-classification", "tags: [gpt_magic]"]
-    if isinstance(base, str) and Path(base).name == base and base not in ("scratch", "nano"):
+    if isinstance(base, str) and _HUB_ID.fullmatch(base) and base not in shipped() and not Path(base).exists():
         front.append(f"base_model: {json.dumps(base)}")
     title = " ".join(tuned.report.title.split())
     return "\n".join(
@@ -103,6 +103,20 @@ def model_card(tuned: TunedModel) -> str:
     )
 
 
+def _model_and_tokenizer(path: Path) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        with quiet():
+            model = AutoModelForSequenceClassification.from_pretrained(
+                path, local_files_only=True, use_safetensors=True
+            )
+            return model.eval(), AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"cannot load '{path}': {str(error).strip().splitlines()[0]}") from error
+
+
 def _record(tuned: TunedModel) -> dict[str, Any]:
     return {
         "format": _FORMAT,
@@ -119,8 +133,21 @@ def _record(tuned: TunedModel) -> dict[str, Any]:
     }
 
 
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `TunedModel` beside its model and tokenizer."""
+    return {
+        **{name: record[name] for name in ("classes", "columns", "max_length", "options", "metrics")},
+        "hidden": hidden_packed if record["packed"] else hidden_padded,
+        "report": _preflight(record["report"]),
+        "summary": _summary(record["summary"]),
+        "progress": _progress(record["progress"]),
+    }
+
+
 def _preflight(record: dict[str, Any]) -> Preflight:
-    lengths = Lengths(**record["lengths"]) if record["lengths"] else None
+    lengths = record["lengths"]
+    if lengths:
+        lengths = Lengths(**{**lengths, "edges": tuple(lengths["edges"]), "counts": tuple(lengths["counts"])})
     return Preflight(**{**record, "facts": _pairs(record["facts"]), "lengths": lengths})
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt_magic.data.checks import Findings, blank, check_rows
+from gpt_magic.data.checks import Findings, blank, check_rows, check_texts, rows
 from gpt_magic.data.sources import read_table
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.engine.packing import hidden_packed
-from gpt_magic.errors import DataError, listing
+from gpt_magic.errors import DataError, listing, plural, short
+from gpt_magic.options import Options
 from gpt_magic.recorder import Progress, history
 from gpt_magic.summary import Preflight, Summary
 
@@ -83,7 +84,8 @@ class TunedModel:
         Returns:
             A table in the order and with the index of ``x``: the columns of a table, or ``text``; then
             ``prediction``, ``confidence`` (the probability of the prediction), and, where texts had to be cut,
-            ``truncated``. A row without a text gets no prediction.
+            ``truncated``. A row without a text gets no prediction. Columns of these names that the table has are
+            replaced.
 
         Raises:
             DataError: there is no text column, or nothing to predict.
@@ -92,20 +94,21 @@ class TunedModel:
         empty = blank(texts)
         scores, cut = self._score([str(text) for text in texts[~empty]], list(texts.index[~empty]))
         chances = _softmax(scores)
-        out = frame.copy()
+        names = [f"p({label})" for label in self.classes]
+        out = frame.drop(columns=["prediction", "confidence", "truncated", *names], errors="ignore")
         at = np.flatnonzero(~empty.to_numpy())
         out["prediction"] = self._spread([self.classes[i] for i in chances.argmax(axis=1)], at, len(out))
         out["confidence"] = _spread_numbers(chances.max(axis=1), at, len(out))
         if probabilities:
-            for number, label in enumerate(self.classes):
-                out[f"p({label})"] = _spread_numbers(chances[:, number], at, len(out))
+            for number, name in enumerate(names):
+                out[name] = _spread_numbers(chances[:, number], at, len(out))
         if cut.any():
             flags = np.zeros(len(out), dtype=bool)
             flags[at] = cut
             out["truncated"] = flags
             self._warn_cut([row for row, flag in zip(texts.index[~empty], cut, strict=True) if flag])
         if empty.any():
-            warnings.warn(f"no prediction for rows without a text: {listing(texts.index[empty])}", stacklevel=2)
+            warnings.warn(f"no prediction where there is no text: {rows(texts.index[empty])}", stacklevel=2)
         return out
 
     def evaluate(self, data: Any, missing: str = "error") -> "Evaluation":
@@ -116,20 +119,21 @@ class TunedModel:
             missing: ``error`` or ``drop`` for rows without text or label.
 
         Raises:
+            OptionError: ``missing`` is neither.
             DataError: a column is missing, a row cannot be used, or a label is not one of ``classes``.
         """
         from gpt_magic.tasks.evaluation import evaluate_classes
 
+        Options().put("missing", missing)
         frame = read_table(data)
-        for role, column in self.columns.items():
-            if column not in frame.columns:
-                raise DataError(f"the data have no {role} column {column!r}; theirs are {listing(frame.columns, 12)}")
+        for role in self.columns:
+            self._column(frame, role)
         examples = check_rows(frame, self.columns["text"], self.columns["label"], missing, Findings(), "data")
         known = set(self.classes)
         for label, row in zip(examples.labels, examples.index, strict=True):
             if label not in known:
                 raise DataError(
-                    f"row {row} has the label {label!r}; the classes are {listing(map(repr, self.classes))}"
+                    f"row {row} has the label {short(label)}; the classes are {listing(map(short, self.classes))}"
                 )
         scores, cut = self._score(examples.texts, examples.index)
         return evaluate_classes(scores, examples.labels, self.classes, int(cut.sum()))
@@ -165,25 +169,34 @@ class TunedModel:
         """The table to answer with, and its texts."""
         import pandas as pd
 
-        if isinstance(x, str):
-            x = [x]
+        what = f"the {type(x).__name__}"
         if isinstance(x, np.ndarray):
             x = x.tolist()
+        if isinstance(x, str):
+            x = [x]
         if isinstance(x, list | tuple) and (not x or not isinstance(x[0], dict)):
             x = pd.Series(list(x), dtype=object)
         if isinstance(x, pd.Series):
             if len(x) == 0:
                 raise DataError("nothing to predict: no texts were given")
-            _check_texts(x)
-            return pd.DataFrame({"text": x}), x
-        frame = read_table(x)
-        column = self.columns["text"]
+            frame = pd.DataFrame({"text": x})
+            column = "text"
+        else:
+            frame = read_table(x)
+            column = self._column(frame, "text")
+            what = f"column {column!r}"
+        texts = frame[column]
+        if texts.notna().any():  # a column without any text is of another kind
+            check_texts(texts, what, "data")
+        return frame, texts
+
+    def _column(self, frame: "pd.DataFrame", role: str) -> str:
+        column = self.columns[role]
         if column not in frame.columns:
             raise DataError(
-                f"the data have no text column {column!r}; theirs are {listing(map(repr, frame.columns), 12)}"
+                f"the data have no {role} column {column!r}; theirs are {listing(map(repr, frame.columns), 12)}"
             )
-        _check_texts(frame[column])
-        return frame, frame[column]
+        return column
 
     def _score(self, texts: list[str], index: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Logits ``(texts, classes)`` and whether each text had to be cut ``(texts,)``."""
@@ -203,11 +216,11 @@ class TunedModel:
         out[at] = values
         return out
 
-    def _warn_cut(self, rows: list[Any]) -> None:
+    def _warn_cut(self, cut: list[Any]) -> None:
         end = "last" if self.options.get("truncate") == "tail" else "first"
         warnings.warn(
-            f"{len(rows):,} texts are longer than {self.max_length:,} tokens; only the {end} {self.max_length:,} were "
-            f"read (rows {listing(rows)})",
+            f"{plural(len(cut), 'text')} longer than {self.max_length:,} tokens: only the {end} {self.max_length:,} "
+            f"were read ({rows(cut)})",
             TruncationWarning,
             stacklevel=3,
         )
@@ -223,9 +236,3 @@ def _spread_numbers(values: np.ndarray, at: np.ndarray, rows: int) -> np.ndarray
     out = np.full(rows, np.nan)
     out[at] = values
     return out
-
-
-def _check_texts(texts: "pd.Series[Any]") -> None:
-    for row, value in texts.items():
-        if value is not None and value == value and not isinstance(value, str):
-            raise DataError(f"row {row} is a {type(value).__name__}, not a text")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import nbformat
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "browser"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab import Lab, missing
+from tests.browser.lab import Lab, missing
 
 
 def main() -> int:

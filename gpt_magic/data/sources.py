@@ -35,7 +35,7 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     elif isinstance(data, Mapping):
         frame = _from_mapping(data, what)
     else:
-        frame = data.to_pandas() if hasattr(data, "to_pandas") else data
+        frame = _named(data.to_pandas(), data) if hasattr(data, "to_pandas") else data
     if not isinstance(frame, pd.DataFrame):
         if what == "valid" and isinstance(data, float):
             raise DataError(f"valid = {data} is no table; to set a share of the data aside say valid_fraction = {data}")
@@ -100,6 +100,18 @@ def _from_mapping(columns: Mapping[Any, Any], what: str) -> "pd.DataFrame":
         return pd.DataFrame(dict(columns))
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} is a dict, but not of columns that make a table: {error}") from None
+
+
+def _named(frame: Any, dataset: Any) -> Any:
+    """The table of a ``datasets.Dataset`` with class names for the numbers of its ``ClassLabel`` columns."""
+    import pandas as pd
+
+    for column, feature in (getattr(dataset, "features", None) or {}).items():
+        names = getattr(feature, "names", None)
+        if names and column in frame.columns:
+            numbers = frame[column].fillna(-1).astype(int)  # -1 is datasets' own mark of a row without a label
+            frame[column] = pd.Categorical.from_codes(numbers, names)
+    return frame
 
 
 def _read_file(name: str | Path, what: str) -> Any:

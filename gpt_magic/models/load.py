@@ -87,7 +87,7 @@ def load_tokenizer(base: Base) -> Any:
         tokenizer.init_kwargs["split_special_tokens"] = True  # what save_pretrained writes
     else:
         try:
-            with _quiet():
+            with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(
                     base.source, local_files_only=True, trust_remote_code=False, split_special_tokens=True
                 )
@@ -103,6 +103,8 @@ def load_tokenizer(base: Base) -> Any:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"  # as set to generate, "left" would move the positions that a classifier reads
+    tokenizer.init_kwargs.pop("padding_side", None)
     return tokenizer
 
 
@@ -151,7 +153,7 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
     config.problem_type = "single_label_classification"
     config.dtype = torch.float32
     try:
-        with _quiet():
+        with quiet():
             if not base.pretrained:
                 model = Auto.from_config(config)
             elif isinstance(base.source, tuple):
@@ -169,6 +171,22 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
     if dropout is not None:
         _set_dropout(model, dropout)
     return model.eval()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it transformers shows no progress bars and no notes on new heads: the report says what is new."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _pair(model: Any, tokenizer: Any) -> Base:
@@ -315,22 +333,6 @@ def _set_dropout(model: Any, probability: float) -> None:
     for key, value in model.config.to_dict().items():
         if key.endswith(("pdrop", "dropout")) and isinstance(value, float):
             setattr(model.config, key, probability)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers without its notes on new heads and its progress bars: the report says what is new."""
-    from transformers.utils import logging
-
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

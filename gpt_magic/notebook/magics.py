@@ -1,17 +1,24 @@
 """``%%finetune`` and ``%predict``."""
 
+import re
+import tokenize
 import warnings
-from collections.abc import Callable, Iterator
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
+from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, TokenTransformBase
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+from traitlets import TraitError
+from traitlets.config import Config
 
-from gpt_magic.errors import DataError, GptMagicError, OptionError, TrainingError, listing, nearest
+from gpt_magic.errors import GptMagicError, OptionError, TrainingError, listing, nearest
 from gpt_magic.notebook import completion
-from gpt_magic.notebook.cell import Request, find_data, read_cell, split_line
-from gpt_magic.options import Options, help_text
+from gpt_magic.notebook.cell import Request, read_cell
+from gpt_magic.notebook.texts import find_texts, take_flags
+from gpt_magic.options import Options, find, help_text
 
 _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     option = value
@@ -28,16 +35,33 @@ Flags of the magic itself: -o NAME is the name that the result gets (default: tu
 """
 
 _PREDICT = """%predict NAME TEXT...      label one text, in quotes or not
-%predict NAME FRAME        label the texts of a DataFrame, list or Series of this notebook
+%predict NAME FRAME        label the texts of a DataFrame, list or Series of this notebook, or of a file
 %%predict NAME             label the texts in the cell's body, one a line
 
-NAME is a tuned model. --probabilities adds a column a class; --traceback shows the whole traceback of an
-error. The result, a DataFrame, is the cell's value:  scored = %predict clf unseen
+NAME is a tuned model. A text that is also the name of something in the notebook, or that begins or ends
+with a flag, stands in quotes. --probabilities adds a column a class; --traceback shows the whole traceback
+of an error. The result, a DataFrame, is the cell's value:  scored = %predict clf unseen
 """
+_PREDICT_FLAGS = ("--probabilities", "--traceback", "--help", "-h")
+_MAGICS = ("finetune", "predict")
 
 
 class GptMagic(Options):
     """The notebook's defaults: ``%config GptMagic.epochs = 5``, or ``c.GptMagic.epochs = 5`` in a config file."""
+
+    def update_config(self, config: Config) -> None:
+        """Take what ``%config`` sets; a bad value is refused in one line and forgotten."""
+        before = self.config
+        given = config.get("GptMagic", {})
+        for name in given:
+            find(name)
+        try:
+            super().update_config(config)
+        except TraitError:
+            self.config = before
+            for name, value in given.items():
+                Options().put(name, value)  # says what the option takes
+            raise
 
 
 @magics_class
@@ -49,31 +73,39 @@ class GptMagics(Magics):
         self.defaults = defaults
 
     @no_var_expand
+    @needs_local_scope
     @line_cell_magic
-    def finetune(self, line: str, cell: str | None = None) -> Any:
+    def finetune(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
         """Fine-tune a GPT-2 on the data named on the line."""
         with _tracebacks_when_asked(line):
-            request = read_cell(line, cell, self.shell.user_ns)
+            request = read_cell(line, cell, self._names(local_ns))
             if "help" in request.switches:
                 print(_USAGE + help_text())  # noqa: T201  # -h is a printed page
                 return None
             return self._finetune(request, is_line=cell is None)
 
     @no_var_expand
+    @needs_local_scope
     @line_cell_magic
-    def predict(self, line: str, cell: str | None = None) -> Any:
+    def predict(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
         """Label texts with a tuned model."""
         with _tracebacks_when_asked(line):
-            words = [word for word in split_line(line) if word != "--traceback"]
-            if not words or words[0] in ("-h", "--help"):
+            names = self._names(local_ns)
+            line, flags = take_flags(line, _PREDICT_FLAGS)
+            name, rest = [*line.split(maxsplit=1), "", ""][:2]
+            rest, more = take_flags(rest, _PREDICT_FLAGS)
+            flags |= more
+            if not name or flags & {"-h", "--help"}:
                 print(_PREDICT)  # noqa: T201
                 return None
-            probabilities = "--probabilities" in words
-            words = [word for word in words if word != "--probabilities"]
-            model = self._model(words[0])
-            texts = self._texts(words[1:], line, cell)
+            model = _model(name, names)
+            texts = find_texts(name, rest, cell, names)
             with _short_warnings():
-                return model.predict(texts, probabilities=probabilities)
+                return model.predict(texts, probabilities="--probabilities" in flags)
+
+    def _names(self, local_ns: dict[str, Any] | None) -> Mapping[str, Any]:
+        """What a cell sees: the notebook's names, and before them those of the function that it stands in."""
+        return ChainMap(local_ns or {}, self.shell.user_ns)
 
     def _finetune(self, request: Request, is_line: bool) -> Any:
         from gpt_magic.door import run_and_watch
@@ -90,32 +122,35 @@ class GptMagics(Magics):
         self.shell.user_ns[options.output] = result
         return result if is_line and "output" not in request.values else None
 
-    def _model(self, name: str) -> Any:
-        value = self.shell.user_ns.get(name)
-        if value is None or not hasattr(value, "predict") or not hasattr(value, "classes"):
-            known = [key for key, item in self.shell.user_ns.items() if type(item).__name__ == "TunedModel"]
-            hint = nearest(name, known) or (f"; there is {listing(known)}" if known else "; train one with %%finetune")
-            what = "is not a tuned model" if name in self.shell.user_ns else "is not in this notebook"
-            raise OptionError(f"{name!r} {what}{hint}")
-        return value
-
-    def _texts(self, words: list[str], line: str, cell: str | None) -> Any:
-        if cell is not None:
-            if words:
-                raise OptionError("give the texts in the cell's body or on the line, not both")
-            lines = [text for text in cell.splitlines() if text.strip()]
-            if not lines:
-                raise DataError("the cell has no texts: write one a line below %%predict")
-            return lines
-        if not words:
-            raise DataError("nothing to predict: give a text or the name of a DataFrame after the model's name")
-        if len(words) == 1 and words[0].split(".")[0] in self.shell.user_ns and words[0] in line.split():
-            return find_data(words[0], self.shell.user_ns)  # a bare name, not a quoted text
-        return " ".join(words)
-
 
 GptMagics.finetune.__doc__ = _USAGE + help_text()
 GptMagics.predict.__doc__ = _PREDICT
+
+
+class _Question(TokenTransformBase):
+    """Keeps ``%predict clf is it good?`` a text: to IPython, any line that ends in ? asks for help."""
+
+    priority = 4  # before IPython's HelpEnd, which has 5
+
+    def __init__(self, start: tuple[int, int], percent: tuple[int, int]) -> None:
+        super().__init__(start)
+        self.command = EscapedCommand(percent) if start == percent else MagicAssign(percent)
+
+    @classmethod
+    def find(cls, tokens_by_line: Sequence[Sequence[tokenize.TokenInfo]]) -> Self | None:
+        """The first ``%predict NAME ...?``, with or without ``name =`` before it."""
+        for line in tokens_by_line:
+            tokens = [token for token in line if token.string.strip()]
+            words = [token.string for token in tokens]
+            at = words.index("%") if "%" in words else 0
+            starts = words[at : at + 2] == ["%", "predict"] and (at == 0 or words[at - 1] == "=")
+            if starts and words[-1] == "?" and len(words) - at > 4:  # not %predict? and %predict clf?
+                return cls(tokens[0].start, tokens[at].start)
+        return None
+
+    def transform(self, lines: list[str]) -> list[str]:
+        """The line as the call of the magic."""
+        return self.command.transform(lines)  # type: ignore[no-any-return]
 
 
 def load(shell: InteractiveShell) -> None:
@@ -127,27 +162,39 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(GptMagics(shell, defaults))
     completion.register(shell)
     shell.input_transformers_cleanup.append(_give_a_body)
+    shell.input_transformer_manager.token_transformers.append(_Question)
 
 
 def unload(shell: InteractiveShell) -> None:
     """Take back all that `load` registered."""
-    defaults = _registered(shell)
-    if defaults is None:
+    if _registered(shell) is None:
         return
-    shell.configurables.remove(defaults)
+    # Magics register themselves as configurables too.
+    shell.configurables[:] = [item for item in shell.configurables if not isinstance(item, GptMagic | GptMagics)]
     for kind in ("line", "cell"):
-        for name in ("finetune", "predict"):
+        for name in _MAGICS:
             shell.magics_manager.magics[kind].pop(name, None)
     shell.magics_manager.registry.pop("GptMagics", None)
     completion.unregister(shell)
     shell.input_transformers_cleanup.remove(_give_a_body)
+    shell.input_transformer_manager.token_transformers.remove(_Question)
 
 
 def _give_a_body(lines: list[str]) -> list[str]:
     """Let ``%%finetune reviews`` stand alone: IPython refuses cell magics with an empty body."""
-    if lines and lines[0].startswith(("%%finetune", "%%predict")) and not "".join(lines[1:]).strip():
+    if lines and re.match(r"%%(finetune|predict)\s", lines[0] + "\n") and not "".join(lines[1:]).strip():
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines
+
+
+def _model(name: str, names: Mapping[str, Any]) -> Any:
+    value = names.get(name)
+    if value is None or not hasattr(value, "predict") or not hasattr(value, "classes"):
+        known = [key for key, item in names.items() if type(item).__name__ == "TunedModel"]
+        hint = nearest(name, known) or (f"; there is {listing(known)}" if known else "; train one with %%finetune")
+        what = "is not a tuned model" if name in names else "is not in this notebook"
+        raise OptionError(f"{name!r} {what}{hint}")
+    return value
 
 
 def _registered(shell: InteractiveShell) -> GptMagic | None:
@@ -165,10 +212,11 @@ def _tracebacks_when_asked(line: str) -> Iterator[None]:
 
 @contextmanager
 def _short_warnings() -> Iterator[None]:
-    """Warnings as one plain line, without the source line that raised them."""
+    """Warnings as one plain line, without the source line that raised them, each time a cell is run."""
     before: Callable[..., str] = warnings.formatwarning
     warnings.formatwarning = lambda message, *_args, **_kwargs: f"{message}\n"
     try:
-        yield
+        with warnings.catch_warnings():  # forgets which were said already
+            yield
     finally:
         warnings.formatwarning = before

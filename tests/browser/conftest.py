@@ -1,15 +1,12 @@
 """Fixtures of the browser tests: one JupyterLab and one Chromium for all of them."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # `lab` below, under every import mode of pytest
-
-from lab import Lab, missing
+from tests.browser.lab import Lab, missing
 
 
 @pytest.fixture(scope="session")

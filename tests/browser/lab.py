@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psutil
-from server import LabServer, end_processes
+
+from tests.browser.server import LabServer, end_processes
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ElementHandle, Page, Playwright

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lab import Lab, LabTimeoutError
 from PIL import Image
+
+from tests.browser.lab import Lab, LabTimeoutError
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,51 @@
+"""Which device and format is taken, with the GPU's answers faked where there is none."""
+
+import pytest
+import torch
+
+from gpt_magic.engine.precision import choose_machine
+from gpt_magic.errors import OptionError
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], count: int = 1) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Pretend 100")
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp32")])
+def test_auto_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str) -> None:
+    fake_cuda(monkeypatch, capability)
+    machine = choose_machine("auto", "auto")
+    assert (machine.device.type, machine.precision) == ("cuda", precision)
+
+
+def test_auto_on_the_cpu_is_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    machine = choose_machine("cpu", "auto")
+    assert (machine.device.type, machine.precision) == ("cpu", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [("cuda", "no CUDA GPU"), ("mps", "no Apple GPU"), ("gpu", "must be auto, cpu"), ("meta", "must be auto, cpu")],
+)
+def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch, device: str, says: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(OptionError, match=says):
+        choose_machine(device, "auto")
+
+
+def test_a_gpu_number_too_high(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cuda(monkeypatch, (9, 0), count=2)
+    with pytest.raises(OptionError, match="only 2 GPUs"):
+        choose_machine("cuda:2", "auto")
+
+
+def test_bf16_where_it_would_crawl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    with pytest.raises(OptionError, match="precision = 'bf16': this CPU has no native bf16"):
+        choose_machine("cpu", "bf16")

@@ -1,0 +1,60 @@
+"""Learning rates and decay groups, against transformers' own."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments
+
+from gpt_magic.engine.schedule import build_optimizer, build_scheduler, default_learning_rate, warmup_steps
+from tests.tiny import tiny_gpt2
+
+
+@pytest.mark.parametrize(
+    ("warmup", "steps", "expected"),
+    [(0.0, 100, 0), (0.1, 100, 10), (5, 100, 5), (500, 100, 99), (0.1, 5, 0), (3, 1, 0)],
+)
+def test_warmup_is_a_share_or_a_count(warmup: float, steps: int, expected: int) -> None:
+    assert warmup_steps(warmup, steps) == expected
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_rates_rise_then_fall(schedule: str) -> None:
+    optimizer = build_optimizer(tiny_gpt2(), 1.0, 0.0)
+    scheduler = build_scheduler(optimizer, schedule, 0.2, 50)
+    rates = []
+    for _ in range(50):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates[:10] == pytest.approx([i / 10 for i in range(10)])
+    assert max(rates) == rates[10] == 1.0
+    assert rates[-1] == 1.0 if schedule == "constant" else rates[-1] < 0.05
+    assert all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_decay_groups_are_those_of_transformers() -> None:
+    model = tiny_gpt2()
+    decayed = {id(p) for p in build_optimizer(model, 1e-3, 0.1).param_groups[0]["params"]}
+    ours = {name for name, p in model.named_parameters() if id(p) in decayed}
+    trainer = Trainer(model=model, args=TrainingArguments(output_dir="unused", use_cpu=True, report_to=[]))
+    assert ours == set(trainer.get_decay_parameter_names(model))
+    assert sum(p.numel() for g in build_optimizer(model, 1e-3, 0.1).param_groups for p in g["params"]) == sum(
+        p.numel() for p in model.parameters()
+    )
+
+
+def test_default_rates_fall_with_size() -> None:
+    assert default_learning_rate(124_000_000, pretrained=True)[0] == 5e-5
+    small, why = default_learning_rate(7_000_000, pretrained=True)
+    assert small > 5e-5
+    assert "100 M" in why
+    assert default_learning_rate(7_000_000, pretrained=False)[0] > small
+
+
+def test_frozen_parameters_are_left_alone() -> None:
+    model = tiny_gpt2()
+    model.transformer.wte.weight.requires_grad_(False)
+    optimizer = build_optimizer(model, 1e-3, 0.1)
+    assert all(p is not model.transformer.wte.weight for g in optimizer.param_groups for p in g["params"])
+    assert isinstance(optimizer, torch.optim.AdamW)
