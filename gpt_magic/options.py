@@ -112,7 +112,7 @@ class Options(Configurable):
         allow_none=True,
         min=1e-8,
         max=1.0,
-        help="Peak step size; default by model size: 5e-5 from 100 M parameters, 3e-4 below, 1e-3 from random weights.",
+        help="Peak step size; default by model size: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from random weights.",
     ).tag(group="training", config=True)
     schedule = Enum(
         ["linear", "cosine", "constant"], "linear", help="How the learning rate falls after the warm-up."

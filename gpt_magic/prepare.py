@@ -15,7 +15,8 @@ from gpt_magic.engine.loop import Settings
 from gpt_magic.engine.precision import Machine, choose_machine
 from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
 from gpt_magic.errors import OptionError, listing, plural
-from gpt_magic.models.load import Base, context_length, count_parameters, find_base, load_tokenizer
+from gpt_magic.models.find import Base, find_base
+from gpt_magic.models.load import context_length, count_parameters, load_tokenizer
 from gpt_magic.options import Options
 from gpt_magic.summary import Lengths, Preflight
 from gpt_magic.tasks.classify import Classify, class_weights, encode, tokenize

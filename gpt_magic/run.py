@@ -13,7 +13,7 @@ from gpt_magic.recorder import Progress, Recorder
 from gpt_magic.summary import Preflight, Scores, Summary
 
 if TYPE_CHECKING:
-    from gpt_magic.engine.loop import Outcome
+    from gpt_magic.engine.loop import Job, Outcome
     from gpt_magic.prepare import Prepared
     from gpt_magic.tuned import TunedModel
 
@@ -130,7 +130,7 @@ class Run:
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
         scores = self._scores(prepared, outcome, warnings)
-        self.result = self._result(model, prepared, outcome, scores, warnings, time.perf_counter() - began)
+        self.result = self._result(job, prepared, outcome, scores, warnings, time.perf_counter() - began)
 
     def _scores(self, prepared: "Prepared", outcome: "Outcome", warnings: list[str]) -> Scores | None:
         """The metrics table of the card: the model, and the baselines when there was time for them."""
@@ -153,7 +153,7 @@ class Run:
 
     def _result(
         self,
-        model: Any,
+        job: "Job",
         prepared: "Prepared",
         outcome: "Outcome",
         scores: Scores | None,
@@ -183,7 +183,7 @@ class Run:
             warnings=warnings,
         )
         return TunedModel(
-            model=model,
+            model=job.model,
             tokenizer=prepared.tokenizer,
             classes=prepared.data.classes,
             options=self.options.plain(),
@@ -198,6 +198,7 @@ class Run:
             report=replace(prepared.preflight, warnings=warnings),
             summary=self.summary,
             progress=progress,
+            hidden=job.hidden,
         )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from gpt_magic.engine.events import Evaluated, Stepped
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError
-from gpt_magic.models.load import quiet, shipped
+from gpt_magic.models.find import shipped
+from gpt_magic.models.load import quiet
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 from gpt_magic.tuned import TunedModel

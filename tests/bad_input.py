@@ -574,12 +574,29 @@ PREDICT = [
         "other = held_out.rename(columns={'review': 'text'})",
     ),
     Bad("a table without rows", "%predict clf none", "DataError: data has no rows", "none = held_out.iloc[:0]"),
-    Bad("numbers for texts", "%predict clf numbers", "DataError: row 0 is a int, not a text", "numbers = [1, 2]"),
     Bad(
-        "an open quote",
-        "%predict clf it's fine",
-        "OptionError: cannot read the line of the magic: no closing quotation; a text with ' in it stands "
-        'between " and "',
+        "numbers for texts",
+        "%predict clf numbers",
+        "DataError: data, row 0: the list holds an int, not a text",
+        "numbers = [1, 2]",
+    ),
+    Bad(
+        "a slip in a flag",
+        "%predict clf reviews --probs",
+        "OptionError: no flag '--probs' (did you mean '--probabilities'?); a text that begins or ends so stands in "
+        "quotes",
+    ),
+    Bad(
+        "an expression",
+        "%predict clf reviews.review[:3]",
+        "OptionError: 'reviews.review[:3]' is an expression: write clf.predict(reviews.review[:3]); a text stands in "
+        "quotes",
+    ),
+    Bad(
+        "a file that is not there",
+        "%predict clf revews.csv",
+        "DataError: data = 'revews.csv': no such file (did you mean 'reviews.csv'?)",
+        "reviews.to_csv('reviews.csv', index=False)",
     ),
 ]
 PYTHON = [
@@ -601,8 +618,14 @@ PYTHON = [
     Bad(
         "test data without labels",
         "clf.evaluate(held_out[['review']])",
-        "DataError: the data have no label column 'sentiment'; theirs are review",
+        "DataError: the data have no label column 'sentiment'; theirs are 'review'",
     ),
+    Bad(
+        "a slip in a choice",
+        "clf.evaluate(held_out, missing='dorp')",
+        "OptionError: missing = 'dorp': must be one of error, drop (did you mean 'drop'?)",
+    ),
+    Bad("no texts", "clf.predict([])", "DataError: nothing to predict: no texts were given"),
     Bad(
         "a folder that is a file",
         "clf.save('notes.txt')",
@@ -612,7 +635,25 @@ PYTHON = [
     Bad(
         "a folder that is not there",
         "gpt_magic.load('nowhere')",
-        "ModelError: cannot load 'nowhere': the folder is not there",
+        "ModelError: cannot load 'nowhere': no such folder",
+    ),
+    Bad(
+        "a file for a folder",
+        "gpt_magic.load('model.safetensors')",
+        "ModelError: cannot load 'model.safetensors': this is a file, give its folder",
+        "Path('model.safetensors').touch()",
+    ),
+    Bad(
+        "a folder with its own README.md",
+        "clf.save('.')",
+        "DataError: cannot save into '.': it has a README.md of its own; give a new folder",
+        "Path('README.md').touch()",
+    ),
+    Bad(
+        "a damaged folder",
+        "gpt_magic.load('cut')",
+        "ModelError: cannot load 'cut': its gpt_magic.json is damaged; save the model again",
+        "clf.save('cut'); Path('cut/gpt_magic.json').write_text('{')",
     ),
     Bad(
         "a folder of another tool",

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 import gpt_magic
-from gpt_magic.models.load import SHIPPED
+from gpt_magic.models.find import SHIPPED
 from gpt_magic.tuned import TunedModel
 
 CONTEXT = 32  # tokens that the base reads

@@ -11,7 +11,7 @@ from traitlets.config import Config
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from gpt_magic.errors import GptMagicError
-from gpt_magic.models.load import SHIPPED
+from gpt_magic.models.find import SHIPPED
 from tests.bad_input import NOTEBOOK, SECTIONS, Bad
 
 ROOT = Path(__file__).parents[1]

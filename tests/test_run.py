@@ -139,7 +139,8 @@ def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypat
 
 
 def test_a_broken_base_is_reported_at_its_first_step(films: pd.DataFrame) -> None:
-    from gpt_magic.models.load import find_base, load_classifier, load_tokenizer
+    from gpt_magic.models.find import find_base
+    from gpt_magic.models.load import load_classifier, load_tokenizer
 
     base = find_base("scratch")
     tokenizer = load_tokenizer(base)
@@ -201,6 +202,23 @@ def test_a_pair_and_a_tuned_model_serve_as_base_and_stay_untouched(films: pd.Dat
     third = finished(films, base=(first.model, first.tokenizer), max_steps=1).result
     assert third is not None
     assert all(torch.equal(value, before[name]) for name, value in first.model.state_dict().items())
+
+
+def test_a_family_that_cannot_be_packed_is_padded_says_so_and_predicts_padded(films: pd.DataFrame) -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    from gpt_magic.engine.packing import hidden_padded
+    from gpt_magic.models.find import find_base
+    from gpt_magic.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(find_base("scratch"))
+    config = BloomConfig(n_layer=2, hidden_size=32, n_head=4, vocab_size=8192, seq_length=64)
+    config.max_position_embeddings = 64  # Bloom itself has no limit
+    run = finished(films, base=(BloomForCausalLM(config), tokenizer), max_steps=2)
+    assert run.error is None
+    assert run.result.hidden is hidden_padded
+    assert any("packing is not exact for bloom" in warning for warning in run.summary.warnings)
+    assert len(run.result.predict(films)) == len(films)
 
 
 def test_memory_is_given_back_after_runs_and_failures(films: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 import gpt_magic
 from gpt_magic.errors import DataError, ModelError
-from gpt_magic.models.load import SHIPPED
+from gpt_magic.models.find import SHIPPED
 from gpt_magic.saved import model_card
 from gpt_magic.tuned import TunedModel
 from tests.films import base, films, tuned
@@ -108,8 +108,14 @@ def test_the_model_card(clf: TunedModel, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "named"),
-    [("gpt2", "gpt2"), ("org/model-2.5", "org/model-2.5"), ("nano", None), ("scratch", None), ("./here", None)]
-    + [("~/models/clf", None), ("<tuple>", None), ('a": [b', None), ("a/b/c", None), (None, None), ("tests", None)],
+    [
+        ("gpt2", "gpt2"),
+        ("org/model-2.5", "org/model-2.5"),
+        *[
+            (name, None)
+            for name in ("nano", "scratch", "./here", "~/models/clf", "<tuple>", 'a": [b', "a/b/c", "tests")
+        ],
+    ],
 )
 def test_the_card_names_a_base_of_the_hub_only(clf: TunedModel, given: str | None, named: str | None) -> None:
     before = clf.options

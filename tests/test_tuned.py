@@ -134,7 +134,7 @@ def test_probabilities_are_those_of_transformers(clf: TunedModel, texts: list[st
 
 def test_order_is_kept_over_many_lengths(clf: TunedModel) -> None:
     rng = np.random.default_rng(3)
-    words = "a fine dull film the of great awful number plot".split()
+    words = ["a", "fine", "dull", "film", "the", "of", "great", "awful", "number", "plot"]
     texts = [" ".join(rng.choice(words, rng.integers(1, 30))) for _ in range(600)]
     out, _ = said(clf, texts, probabilities=True)
     for at in rng.choice(len(texts), 40, replace=False):

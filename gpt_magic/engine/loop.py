@@ -151,7 +151,8 @@ def _accumulate_gradients(job: Job, rows: Sequence[int], lengths: np.ndarray, st
     are cut into forward passes (a mean of means would).
     """
     targets = {row: job.train.targets[row] for row in rows}
-    total = float(sum(job.objective.weights(target).sum() for target in targets.values()))
+    # Rows that all weigh nothing teach nothing: their sum is 0 whatever it is divided by.
+    total = float(sum(job.objective.weights(target).sum() for target in targets.values())) or 1.0
     device = job.machine.device
     loss = 0.0
     for some in forward_passes(rows, lengths, job.settings.batch_size):

@@ -4,20 +4,20 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler
 
-LARGE_MODEL = 100_000_000  # parameters; GPT-2 small has 124 M
+_GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
+_LOWEST, _HIGHEST = 2e-5, 1e-3
 
 
 def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str]:
     """A usual peak learning rate for AdamW, and the reason in words.
 
-    Large pretrained models drift away from what they know at rates that small ones need: 5e-5 is what the
-    GPT and GPT-2 papers and transformers use at this size; small models were measured (benchmarks/LOG.md).
+    It falls with the number of parameters, from the two ends that are known: 5e-5 for GPT-2 small, as in
+    transformers' defaults, and 1e-3 for 7 million parameters, as measured (benchmarks/LOG.md).
     """
     if not pretrained:
-        return 1e-3, "default from random weights"
-    if parameters >= LARGE_MODEL:
-        return 5e-5, "default from 100 M parameters on"
-    return 3e-4, "default below 100 M parameters"
+        return _HIGHEST, "default from random weights"
+    rate = min(max(_GPT2_RATE * _GPT2_PARAMETERS / parameters, _LOWEST), _HIGHEST)
+    return float(f"{rate:.0e}"), f"default for {parameters / 1e6:,.0f} M parameters"
 
 
 def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:

@@ -93,7 +93,7 @@ def _values(name: str, cell: str, namespace: dict[str, Any]) -> list[str]:
     if kind == "column":
         return _columns(cell, namespace)
     if kind == "base":
-        from gpt_magic.models.load import shipped
+        from gpt_magic.models.find import shipped
 
         return ["gpt2", *shipped()]
     return list(choices(trait))

@@ -157,7 +157,7 @@ def load(shell: InteractiveShell) -> None:
     """Register magics, completion and the ``GptMagic`` defaults; a second load changes nothing."""
     if _registered(shell) is not None:
         return
-    defaults = GptMagic(parent=shell)
+    defaults = _configured(shell)
     shell.configurables.append(defaults)
     shell.register_magics(GptMagics(shell, defaults))
     completion.register(shell)
@@ -195,6 +195,22 @@ def _model(name: str, names: Mapping[str, Any]) -> Any:
         what = "is not a tuned model" if name in names else "is not in this notebook"
         raise OptionError(f"{name!r} {what}{hint}")
     return value
+
+
+def _configured(shell: InteractiveShell) -> GptMagic:
+    """The defaults as the shell's config has them; a bad one is said in a line and left out."""
+    try:
+        return GptMagic(parent=shell)
+    except TraitError:
+        good = {}
+        for name, value in shell.config.GptMagic.items():
+            try:
+                Options().put(name, value)
+                good[name] = value
+            except OptionError as error:
+                with _short_warnings():
+                    warnings.warn(f"c.GptMagic.{error}; it is left out", stacklevel=2)
+        return GptMagic(config=Config(GptMagic=good))
 
 
 def _registered(shell: InteractiveShell) -> GptMagic | None:

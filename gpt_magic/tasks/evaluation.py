@@ -37,6 +37,8 @@ class Evaluation:
             f"{self.rows:,} rows: accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}, "
             f"weighted F1 {self.weighted_f1:.4f}, loss {self.loss:.4f}"
         )
+        if self.truncated:
+            head += f"; {self.truncated:,} of them cut to what the model reads"
         return f"{head}\n\n{self.per_class.round(4)}\n\n{self.confusion}"
 
     __repr__ = __str__

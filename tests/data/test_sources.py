@@ -156,6 +156,18 @@ def test_the_callers_object_is_not_changed(kind: str) -> None:
         assert given_object == before
 
 
+@pytest.mark.parametrize("numbers", [[1, 0, 1], [1, None, -1]])
+def test_class_labels_of_a_dataset_are_their_names(numbers: list[int | None]) -> None:
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["sad", "glad"]))
+    given_object = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": numbers}, features=features)
+    for dataset in (given_object, given_object.select([0, 1, 2]), given_object.with_format("numpy")):
+        labels = read_table(dataset)["label"]
+        named = [None if not isinstance(n, int) or n < 0 else ["sad", "glad"][n] for n in numbers]
+        assert [None if pd.isna(label) else label for label in labels] == named
+        assert labels.cat.categories.tolist() == ["sad", "glad"]  # in the dataset's order
+    assert read_table(given_object.remove_columns("label")).columns.tolist() == ["text"]
+
+
 def test_a_dataset_split_is_asked_for() -> None:
     split = datasets.Dataset.from_dict({"text": ["a"]})
     line = refused(datasets.DatasetDict(train=split, test=split))

@@ -255,3 +255,14 @@ def test_planned_comes_first_and_log_counts_real_tokens() -> None:
 
 def test_settings_effective_batch() -> None:
     assert settings(batch_size=4, accumulate=8).rows_per_step == 32
+
+
+def test_a_step_whose_rows_weigh_nothing_changes_nothing_but_the_clock() -> None:
+    rows = random_rows(8, seed=1, classes=1)
+    model = tiny_gpt2()
+    before = weights(model)
+    work = job(model, rows, steps=2, weight_decay=0.0)
+    work.objective = objective(weights=[0.0, 1.0, 1.0])
+    outcome, events = run(work)
+    assert (outcome.reason, losses(events)) == ("done", [0.0, 0.0])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -44,12 +44,13 @@ def test_decay_groups_are_those_of_transformers() -> None:
     )
 
 
-def test_default_rates_fall_with_size() -> None:
-    assert default_learning_rate(124_000_000, pretrained=True)[0] == 5e-5
-    small, why = default_learning_rate(7_000_000, pretrained=True)
-    assert small > 5e-5
-    assert "100 M" in why
-    assert default_learning_rate(7_000_000, pretrained=False)[0] > small
+@pytest.mark.parametrize(
+    ("parameters", "rate"),
+    [(1_500_000_000, 2e-5), (124_439_808, 5e-5), (81_912_576, 8e-5), (6_967_808, 9e-4), (1000, 1e-3)],
+)
+def test_default_rates_fall_with_size(parameters: int, rate: float) -> None:
+    assert default_learning_rate(parameters, pretrained=True)[0] == rate
+    assert default_learning_rate(parameters, pretrained=False)[0] == 1e-3
 
 
 def test_frozen_parameters_are_left_alone() -> None:

@@ -15,16 +15,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from gpt_magic.errors import ModelError, OptionError
-from gpt_magic.models.load import (
-    SHIPPED,
-    Base,
-    context_length,
-    count_parameters,
-    find_base,
-    load_classifier,
-    load_tokenizer,
-    shipped,
-)
+from gpt_magic.models.find import SHIPPED, Base, find_base, shipped
+from gpt_magic.models.load import context_length, count_parameters, load_classifier, load_tokenizer
 from tests.hub import COMMIT, serve
 
 VOCABULARY, PAD = 8192, 8191  # of the tokenizer that ships
@@ -384,13 +376,13 @@ def test_pairs_of_other_things_say_so(language_model: Any, tokenizer: Any) -> No
 
 ASK = """
 import json, sys, time
-from gpt_magic.models import load
-load._HUB_SECONDS = 0.5
+from gpt_magic.models import find
+find._HUB_SECONDS = 0.5
 for name in sys.argv[1:]:
     began = time.perf_counter()
     try:
-        said = str(load.find_base(name).source)
-    except load.ModelError as error:
+        said = str(find.find_base(name).source)
+    except find.ModelError as error:
         said = str(error)
     print(json.dumps([said, time.perf_counter() - began]))
 """

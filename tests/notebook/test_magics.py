@@ -33,22 +33,28 @@ def new_shell(config: dict[str, Any] | None = None) -> InteractiveShell:
 
 
 @pytest.fixture(scope="module")
+def small() -> Any:
+    return base()
+
+
+@pytest.fixture(scope="module")
 def one_shell() -> InteractiveShell:
     return new_shell()
 
 
 @pytest.fixture
 def shell(
-    one_shell: InteractiveShell, trained: TunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_shell: InteractiveShell, trained: TunedModel, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[InteractiveShell]:
     """An IPython with gpt_magic, a tuned model `clf`, a table `toy` and a small base; runs are short and quiet."""
     monkeypatch.chdir(tmp_path)
     before = dict(one_shell.user_ns)
-    one_shell.user_ns.update(clf=trained, toy=films(), small=base())
+    one_shell.user_ns.update(clf=trained, toy=films(), small=small)
     for cell in ("%load_ext gpt_magic", *QUIET, "%config GptMagic.base = small"):
         one_shell.run_cell(cell).raise_error()
     yield one_shell
     one_shell.run_cell("%unload_ext gpt_magic").raise_error()
+    one_shell.config.pop("GptMagic", None)
     one_shell.user_ns.clear()
     one_shell.user_ns.update(before)
 
@@ -88,6 +94,7 @@ def registered(shell: InteractiveShell) -> dict[str, Any]:
 
 def test_unload_takes_everything_back_and_load_may_be_repeated() -> None:
     shell = new_shell()
+    run(shell, "%unload_ext gpt_magic")  # IPython registers its own magics when they are first used
     before = registered(shell)
     for _ in range(2):
         run(shell, "%load_ext gpt_magic")
@@ -182,6 +189,25 @@ def test_config_lists_the_options(shell: InteractiveShell, capsys: pytest.Captur
     assert "GptMagic.data" not in shown
 
 
+def test_a_bad_default_in_a_config_file_is_said_and_left_out() -> None:
+    shell = new_shell({"GptMagic": {"epochs": 0, "batch_size": 4, "max_steps": 2}})
+    with pytest.warns(
+        UserWarning, match="^c.GptMagic.epochs = 0: must be a whole number from 1 to 1,000; it is left out$"
+    ):
+        run(shell, "%load_ext gpt_magic")
+    defaults = next(item for item in shell.configurables if isinstance(item, GptMagic))
+    assert (defaults.epochs, defaults.batch_size, defaults.max_steps) == (3, 4, 2)
+    run(shell, "%config GptMagic.batch_size = 8")
+    assert (defaults.epochs, defaults.batch_size, defaults.max_steps) == (3, 8, 2)
+
+
+def test_a_reload_after_a_bad_default(shell: InteractiveShell) -> None:
+    shell.run_cell("%config GptMagic.epochs = 0")
+    with pytest.warns(UserWarning, match="c.GptMagic.epochs = 0"):
+        run(shell, "%reload_ext gpt_magic")
+    assert run(shell, "%finetune toy").metrics["steps"] == 1
+
+
 def test_defaults_from_a_config_file() -> None:
     shell = new_shell({"GptMagic": {"max_steps": 2, "quiet": True, "baselines": False, "schedule": "cosine"}})
     shell.user_ns.update(toy=films(), small=base())
@@ -223,8 +249,8 @@ def test_in_a_loop_and_in_a_function(shell: InteractiveShell) -> None:
     assert first is not second
     run(shell, "def train(table):\n    result = %finetune table --max-steps 2\n    return result\nown = train(toy)")
     assert shell.user_ns["own"].metrics["steps"] == 2
-    cell = "def label(model, texts):\n    out = %predict model texts\n    return out\nlabelled = label(clf, ['a fine film'])"
-    run(shell, cell)
+    run(shell, "def label(model, texts):\n    out = %predict model texts\n    return out")
+    run(shell, "labelled = label(clf, ['a fine film'])")
     assert shell.user_ns["labelled"]["prediction"].tolist() == ["good"]
 
 
@@ -386,8 +412,13 @@ def test_one_text_a_line(shell: InteractiveShell) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["--probabilities clf a fine film", "clf --probabilities a fine film", "clf a fine film --probabilities"]
-    + ["clf 'a fine film' --probabilities", "clf  --traceback  --probabilities   a fine film --traceback"],
+    [
+        "--probabilities clf a fine film",
+        "clf --probabilities a fine film",
+        "clf a fine film --probabilities",
+        "clf 'a fine film' --probabilities",
+        "clf  --traceback  --probabilities   a fine film --traceback",
+    ],
 )
 def test_flags_stand_at_either_end(shell: InteractiveShell, line: str) -> None:
     out = run(shell, f"%predict {line}")
@@ -432,17 +463,24 @@ def test_warnings_are_one_plain_line_each_time(shell: InteractiveShell) -> None:
     assert warnings.formatwarning is before
 
 
-def test_what_a_terminal_shows(tmp_path: Path, trained: TunedModel) -> None:
-    """The warning on standard error, one line, also the second time; the table as the cell's value."""
-    trained.save(tmp_path / "clf")
-    cells = ["%load_ext gpt_magic", "import gpt_magic\nclf = gpt_magic.load('clf')", "x = [None, 'a']"]
-    code = (
-        "from IPython.core.interactiveshell import InteractiveShell\n"
-        "from traitlets.config import Config\n"
-        "shell = InteractiveShell(config=Config({'HistoryManager': {'enabled': False}}), colors='nocolor')\n"
-        f"for cell in {[*cells, *['%predict clf x'] * 2]}:\n    shell.run_cell(cell)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    line = "no prediction where there is no text: row 0"
-    assert done.stderr.splitlines() == [line, line]
-    assert done.stdout.count("confidence") == 2
+def test_what_a_terminal_shows() -> None:
+    """The warning on standard error, one line, also the second time; the prediction as the cell's value."""
+    code = """
+import warnings
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+class Model:
+    classes = ["good", "bad"]
+    def predict(self, x, probabilities):
+        warnings.warn("no prediction where there is no text: row 0", stacklevel=2)
+        return x
+
+shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}), colors="nocolor")
+shell.user_ns["clf"] = Model()
+for cell in ("%load_ext gpt_magic", "%predict clf a film", "%predict clf a film"):
+    shell.run_cell(cell)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == ["no prediction where there is no text: row 0"] * 2
+    assert done.stdout.count("'a film'") == 2

@@ -9,7 +9,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from transformers import AutoTokenizer
 
 from gpt_magic.errors import DataError, OptionError
-from gpt_magic.models.load import find_base, load_tokenizer
+from gpt_magic.models.find import find_base
+from gpt_magic.models.load import load_tokenizer
 from gpt_magic.tasks.classify import (
     Classify,
     class_weights,
@@ -210,6 +211,12 @@ def test_quick_metrics_are_those_of_scikit_learn(seed: int) -> None:
     assert metrics["macro_f1"] == f1_score(targets, chosen, average="macro", zero_division=0)
     expected = log_loss(targets, softmax(scores.astype(np.float64)), labels=range(4), sample_weight=weights)
     assert metrics["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_validation_rows_without_any_weight_count_alike() -> None:
+    scores, targets = np.array([[1.0, 0.0], [0.0, 3.0]], dtype=np.float32), np.array([1, 1])
+    expected = quick_metrics(scores, targets, np.ones(2))
+    assert quick_metrics(scores, targets, np.zeros(2)) == pytest.approx(expected)
 
 
 def test_probabilities_sum_to_one() -> None:

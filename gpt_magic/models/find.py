@@ -1,0 +1,156 @@
+"""Base models: where one is, on this disk or on the hub; nothing is loaded yet."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpt_magic.errors import ModelError, OptionError, a_kind, nearest
+
+SHIPPED = Path(__file__).parent
+_HUB_SECONDS = 5.0  # for the one question put to the hub before anything is downloaded
+_WEIGHTS = "model.safetensors"
+# What a GPT needs from a hub repository; keeps out the same weights in other formats.
+_HUB_FILES = ["config.json", "generation_config.json", "model*.safetensors*", "tokenizer*", "vocab.json", "merges.txt"]
+_HUB_FILES += ["special_tokens_map.json", "added_tokens.json"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that was found, not loaded yet.
+
+    Attributes:
+        name: how the report names it.
+        source: folder with config and tokenizer, or a (model, tokenizer) pair.
+        pretrained: whether there are weights to start from.
+    """
+
+    name: str
+    source: Path | tuple[Any, Any]
+    pretrained: bool
+
+
+def shipped() -> list[str]:
+    """Names of the models inside the package: pretrained ones, and ``scratch`` (nano's shape, random weights)."""
+    return [*(["nano"] if (SHIPPED / "nano" / _WEIGHTS).exists() else []), "scratch"]
+
+
+def find_base(base: Any) -> Base:
+    """Find a base model without loading its weights; a hub model that is not on disk yet is downloaded.
+
+    Args:
+        base: name of a shipped model, folder, hub id, (model, tokenizer) pair, or an object with ``.model`` and
+            ``.tokenizer`` such as a `TunedModel`.
+
+    Raises:
+        ModelError: it is not there, the hub cannot be reached, or it has no safetensors weights.
+        OptionError: it is none of these kinds.
+    """
+    if hasattr(base, "model") and hasattr(base, "tokenizer"):
+        base = (base.model, base.tokenizer)
+    if isinstance(base, tuple | list) and len(base) == 2:
+        return _pair(base[0], base[1])
+    if not isinstance(base, str | Path):
+        raise OptionError(
+            f"base is {a_kind(base)}: give a hub id such as 'gpt2', a folder, a (model, tokenizer) pair, or "
+            f"{' or '.join(map(repr, shipped()))}"
+        )
+    name = str(base)
+    if name in shipped():
+        return Base(name, SHIPPED / "nano", pretrained=name != "scratch")
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        return Base(folder.resolve().name, _checked_folder(folder), pretrained=True)
+    if isinstance(base, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        trouble = "this is a file, give its folder" if folder.is_file() else "no such folder"
+        raise ModelError(f"base = {name!r}: {trouble}")
+    return Base(name, _hub_folder(name), pretrained=True)
+
+
+def _pair(model: Any, tokenizer: Any) -> Base:
+    if not hasattr(model, "state_dict") or not hasattr(model, "base_model"):
+        raise OptionError(
+            f"base: a (model, tokenizer) pair holds a transformers model first, not a {type(model).__name__}"
+        )
+    if not callable(tokenizer) or not hasattr(tokenizer, "eos_token_id"):
+        raise OptionError(
+            f"base: a (model, tokenizer) pair holds a transformers tokenizer second, not a {type(tokenizer).__name__}"
+        )
+    return Base(type(model).__name__, (model, tokenizer), pretrained=True)
+
+
+def _checked_folder(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"base = '{folder}': the folder has no config.json, so it is not a saved transformers model")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"base = '{folder}': the folder has no .safetensors weights, and other formats can run code when they are "
+            "loaded; save it again with model.save_pretrained(...)"
+        )
+    return folder
+
+
+def _hub_folder(name: str) -> Path:
+    """The folder of a hub model: from the cache when the hub cannot be asked, else downloaded."""
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.utils import LocalEntryNotFoundError, validate_repo_id
+
+    known = ["gpt2", *shipped()]
+    hint = "" if name in known else nearest(name, known)
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise ModelError(f"base = {name!r} is neither a folder nor a hub id{hint}") from None
+    hub = os.environ.get("HF_ENDPOINT", "the hub")
+    silent = f"{hub} cannot be reached"
+    try:
+        if constants.HF_HUB_OFFLINE:
+            silent = "HF_HUB_OFFLINE is set"
+        else:
+            files = [s.rfilename for s in HfApi().model_info(name, timeout=_HUB_SECONDS).siblings or []]
+            if not any(file.endswith(".safetensors") and "/" not in file for file in files):
+                raise ModelError(f"base = {name!r} has no .safetensors weights on the hub; other formats can run code")
+            with _no_bars():
+                return _checked_folder(Path(snapshot_download(name, allow_patterns=_HUB_FILES)))
+    except GatedRepoError:
+        raise ModelError(
+            f"base = {name!r} is gated: accept its terms on the hub and log in with `hf auth login`"
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelError(f"base = {name!r}: no such model on {hub}{hint}") from None
+    except HfHubHTTPError as error:
+        silent = f"{hub} answers with error {error.response.status_code}"
+    except _no_answer():
+        pass  # no hub, or a page that is none, as of a login portal: what is in the cache will do
+    try:
+        return _checked_folder(Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True)))
+    except LocalEntryNotFoundError:
+        raise ModelError(
+            f"base = {name!r} is not on this disk and {silent}{hint}: say base = {shipped()[0]!r}, which ships with "
+            "gpt_magic, or give a folder"
+        ) from None
+
+
+def _no_answer() -> tuple[type[Exception], ...]:
+    """What huggingface_hub raises when there is no network, or something answers that is no hub."""
+    # huggingface_hub moved from one HTTP client to the other; what it uses it has imported.
+    clients = [sys.modules[name] for name in ("httpx", "httpx2") if name in sys.modules]
+    return (OSError, ValueError, *(client.HTTPError for client in clients))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """huggingface_hub without progress bars: a worker never prints."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    before = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not before:
+            enable_progress_bars()
