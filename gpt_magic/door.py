@@ -24,24 +24,25 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
         TrainingError: training failed; the error's ``result`` holds the best model so far, or None.
         RunAbandoned: stopped before the first step, or interrupted twice.
     """
-    settings = Options()
-    settings.update({"data": data, **options})
+    from gpt_magic.notebook.live import defaults
+
+    settings = defaults().copy_with(data=data, **options)
     if settings.dry_run:
         settings.quiet = True  # the pre-flight shows itself as the cell's value
-    return run_and_watch(settings, None)
+    return run_and_watch(settings)
 
 
 finetune.__signature__ = signature()  # type: ignore[attr-defined]
 
 
-def run_and_watch(options: Options, name: str | None) -> "TunedModel | Preflight":
-    """Run with a live display; what both the magic and `finetune` call."""
+def run_and_watch(options: Options, name: str | None = None, output: str | None = None) -> "TunedModel | Preflight":
+    """Run with a live display; what both the magic and `finetune` call. See `Run` for the arguments."""
     from gpt_magic.errors import TrainingError
     from gpt_magic.notebook.live import current_cell, view_for
     from gpt_magic.notebook.watch import watch
     from gpt_magic.run import Run
 
-    run = Run(options, name)
+    run = Run(options, name, output)
     try:
         watch(run, view_for(options.quiet))
     except TrainingError as error:

@@ -310,6 +310,8 @@ def _number(value: float) -> str:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else _short(value)
 
 

@@ -51,8 +51,8 @@ def prepare(options: Options, data: LabelledData, name: str | None, emit: Emit, 
     """
     machine = choose_machine(options.device, options.precision)
     task = "classify" if options.task == "auto" else options.task  # the columns allow no other task yet
-    emit(Phase(f"looking for {options.base}" if isinstance(options.base, str) else "looking at the base model"))
-    base = find_base(options.base)
+    emit(Phase("looking for the base model"))
+    base = find_base(options.base, lambda what: emit(Phase(what)), weights=not options.dry_run)
     check()
     emit(Phase("reading the tokenizer"))
     tokenizer = load_tokenizer(base)
@@ -152,7 +152,7 @@ def _plan_facts(settings: Settings, rows: int, rate_why: str, base: Base, machin
         ("base", f"{base.name}{start}"),
         ("plan", f"{plural(settings.steps, 'step')} of {batch}; {epochs} of {plural(per_epoch, 'step')}"),
         ("learning rate", f"{settings.learning_rate:g} ({rate_why}), {settings.schedule}, {warm} of warm-up"),
-        ("machine", f"{machine.device}, {machine.precision}"),
+        ("machine", f"{machine.device}, {machine.precision} ({machine.why})"),
     ]
 
 
@@ -177,7 +177,6 @@ def _length_picture(lengths: np.ndarray, limit: int) -> Lengths:
         median=int(np.median(lengths)),
         p95=_p95(lengths),
         longest=int(lengths.max()),
-        total=int(lengths.sum()),
         edges=tuple(int(edge) for edge in edges),
         counts=tuple(int(count) for count in counts),
         limit=limit,

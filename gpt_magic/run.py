@@ -3,6 +3,7 @@
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,13 @@ from gpt_magic.summary import Preflight, Scores, Summary
 if TYPE_CHECKING:
     from gpt_magic.engine.loop import Job, Outcome
     from gpt_magic.prepare import Prepared
+    from gpt_magic.tasks.baselines import Row
     from gpt_magic.tuned import TunedModel
+
+
+# torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
+# draw from each other's numbers.
+_TRAINING = threading.Lock()
 
 
 class Run:
@@ -25,6 +32,11 @@ class Run:
     `progress` and `preflight`, and may call `stop`. Afterwards ``result`` holds the tuned model, also when the
     run was stopped or failed with something learned, and ``error`` what went wrong.
 
+    Args:
+        options: what to do.
+        name: how the user calls the data, for the report.
+        output: the name that the result will get in the notebook, for the card; None when it gets none.
+
     Attributes:
         done: set when the worker has ended.
         preflight: what is about to happen; None until the data are checked.
@@ -33,9 +45,10 @@ class Run:
         error: what the cell should raise, None when all went well.
     """
 
-    def __init__(self, options: Options, name: str | None = None) -> None:
+    def __init__(self, options: Options, name: str | None = None, output: str | None = None) -> None:
         self.options = options
         self.name = name
+        self.output = output
         self.recorder = Recorder()
         self.control = Control()
         self.done = threading.Event()
@@ -44,20 +57,25 @@ class Run:
         self.summary: Summary | None = None
         self.error: GptMagicError | None = None
         self._abandoned = False
-        self._started = False
+        self._worker: threading.Thread | None = None
+        self._imports: threading.Thread | None = None
+        self._working = threading.Lock()
 
     def start(self) -> None:
-        """Start the worker; returns at once. A second call changes nothing."""
-        if self._started:
+        """Start the worker; returns at once. A second call changes nothing, unless the first was cut short."""
+        if self._worker is not None:
             return
-        self._started = True
         # While the data are read and checked, the slow imports go on beside them.
         self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
         self._imports.start()
-        threading.Thread(target=self._work, name="gpt_magic run", daemon=True).start()
+        worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
+        worker.start()
+        self._worker = worker
 
     def stop(self) -> None:
         """Ask the worker to end after the step it is in."""
+        if not self.control.stop.is_set():
+            self.recorder(Phase("stopping after this step; interrupt again to abandon"))
         self.control.stop.set()
 
     def abandon(self) -> None:
@@ -70,6 +88,8 @@ class Run:
         return self.recorder.progress()
 
     def _work(self) -> None:
+        if not self._working.acquire(blocking=False):
+            return  # an interrupt cut `start` short after it had started a worker, and it was called again
         try:
             self._train()
         except StopRequested:
@@ -89,6 +109,7 @@ class Run:
         data = read_labelled(options)
         check()
         self.recorder(Phase("importing torch and transformers"))
+        assert self._imports is not None
         self._imports.join()  # before the next import: transformers' lazy imports break when two threads race
         from gpt_magic.prepare import prepare
 
@@ -102,14 +123,19 @@ class Run:
             torch.set_num_threads(options.threads)  # holds for this thread alone
         check()
         devices = [prepared.machine.device] if prepared.machine.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
+        if _TRAINING.locked():
+            self.recorder(Phase("waiting for another run to end"))
+        with _TRAINING, torch.random.fork_rng(devices):
             torch.manual_seed(options.seed)
             self._fit(prepared)
+        if devices:
+            torch.cuda.empty_cache()
 
     def _fit(self, prepared: "Prepared") -> None:
         from gpt_magic.engine.loop import Job, train
         from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
         from gpt_magic.models.load import load_classifier
+        from gpt_magic.tasks import baselines
 
         began = time.perf_counter()
         data, base = prepared.data, prepared.base
@@ -129,39 +155,31 @@ class Run:
         warnings = list(prepared.preflight.warnings)
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
-        scores = self._scores(prepared, outcome, warnings)
-        self.result = self._result(job, prepared, outcome, scores, warnings, time.perf_counter() - began)
-
-    def _scores(self, prepared: "Prepared", outcome: "Outcome", warnings: list[str]) -> Scores | None:
-        """The metrics table of the card: the model, and the baselines when there was time for them."""
-        if not outcome.metrics:
-            return None
-        rows: list[tuple[str, list[float | None]]] = [
-            (prepared.base.name + " fine-tuned", [outcome.metrics["accuracy"], outcome.metrics["macro_f1"]])
-        ]
-        if self.options.baselines and not self.control.stop.is_set():
-            from gpt_magic.tasks import baselines
-
+        # The result first, so that nothing that goes wrong in the baselines can lose it.
+        self._finish(job, prepared, outcome, [], warnings, began)
+        if self.options.baselines and outcome.metrics and not self.control.stop.is_set():
             self.recorder(Phase("fitting the baselines"))
-            train, valid = prepared.data.train, prepared.data.valid
-            rows.append(("majority class", list(baselines.majority(train, valid))))
-            try:
-                rows.append(("TF-IDF + logistic regression", list(baselines.tfidf(train, valid, self.options.seed))))
-            except ValueError as error:
-                warnings.append(f"no TF-IDF baseline: {error}")
-        return Scores(["accuracy", "macro F1"], rows)
+            rows, said = baselines.compare(
+                prepared.data.train, prepared.data.valid, self.options.seed, self.control.stop
+            )
+            self._finish(job, prepared, outcome, rows, [*warnings, *said], began)
 
-    def _result(
+    def _finish(
         self,
         job: "Job",
         prepared: "Prepared",
         outcome: "Outcome",
-        scores: Scores | None,
+        others: "Sequence[Row]",
         warnings: list[str],
-        seconds: float,
-    ) -> "TunedModel":
+        began: float,
+    ) -> None:
+        """Set the result and its summary; ``others`` are the baselines' rows in the table of scores."""
         from gpt_magic.tuned import TunedModel
 
+        metrics, scores = outcome.metrics, None
+        if metrics:
+            own = (f"{prepared.base.name} fine-tuned", [metrics["accuracy"], metrics["macro_f1"]])
+            scores = Scores(["accuracy", "macro F1"], [own, *others])
         progress = replace(self.recorder.progress(), phase=outcome.reason)
         tokens = sum(step.tokens for step in progress.steps_log)
         facts = [
@@ -169,7 +187,7 @@ class Run:
             (
                 "time",
                 f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "
-                f"{seconds:,.1f} s with loading, evaluation and baselines",
+                f"{time.perf_counter() - began:,.1f} s with loading, evaluation and baselines",
             ),
             ("versions", versions()),
         ]
@@ -177,12 +195,12 @@ class Run:
             title=prepared.preflight.title,
             status=_status(outcome),
             ok=outcome.error is None,
-            name=self.options.output,
+            name=self.output,
             scores=scores,
             facts=facts,
             warnings=warnings,
         )
-        return TunedModel(
+        self.result = TunedModel(
             model=job.model,
             tokenizer=prepared.tokenizer,
             classes=prepared.data.classes,
@@ -225,9 +243,13 @@ class _Evaluate:
 
 def versions() -> str:
     """The versions that a result depends on, in one line."""
-    from importlib.metadata import version
+    import torch
+    import transformers
 
-    return ", ".join(f"{name} {version(name)}" for name in ("gpt_magic", "torch", "transformers"))
+    import gpt_magic
+
+    modules = (gpt_magic, torch, transformers)
+    return ", ".join(f"{module.__name__} {module.__version__}" for module in modules)
 
 
 def _status(outcome: "Outcome") -> str:

@@ -1,5 +1,6 @@
 """A tuned model on disk: what transformers can load, plus a record of the run and a model card."""
 
+import html
 import json
 import re
 from dataclasses import asdict
@@ -73,7 +74,8 @@ def model_card(tuned: TunedModel) -> str:
     front = ["---", "library_name: transformers", "pipeline_tag: text-classification", "tags: [gpt_magic]"]
     if isinstance(base, str) and _HUB_ID.fullmatch(base) and base not in shipped() and not Path(base).exists():
         front.append(f"base_model: {json.dumps(base)}")
-    title = " ".join(tuned.report.title.split())
+    title = html.escape(" ".join(tuned.report.title.split()), quote=False)
+    title = re.sub(r"([\\`*_\[\]#|])", r"\\\1", title)
     return "\n".join(
         [
             *front,

@@ -9,7 +9,7 @@ class Lengths:
     """Token lengths of the training rows, before truncation.
 
     Attributes:
-        median, p95, longest, total: tokens.
+        median, p95, longest: tokens.
         edges, counts: histogram; ``len(edges) == len(counts) + 1``.
         limit: rows over so many tokens are truncated or refused.
         over: how many rows that is.
@@ -18,7 +18,6 @@ class Lengths:
     median: int
     p95: int
     longest: int
-    total: int
     edges: tuple[int, ...]
     counts: tuple[int, ...]
     limit: int

@@ -78,7 +78,8 @@ class TunedModel:
         """Label texts.
 
         Args:
-            x: one text, a sequence or Series of texts, or a table (any form that ``data`` takes) with the text column.
+            x: one text, a sequence or Series of texts, or a table with the text column,
+                in any form that ``data`` takes; a file as a `pathlib.Path`, because a str is a text.
             probabilities: add a column ``p(class)`` for every class.
 
         Returns:

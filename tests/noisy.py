@@ -42,7 +42,7 @@ def noisy_run(at: int | None = None, **how: float) -> Progress:
     return recorder.progress()
 
 
-LENGTHS = Lengths(61, 200, 490, 230_112, (0, 100, 200, 300, 400, 500), (1200, 2100, 280, 0, 20), 256, 31)
+LENGTHS = Lengths(61, 200, 490, (0, 100, 200, 300, 400, 500), (1200, 2100, 280, 0, 20), 256, 31)
 PREFLIGHT = Preflight(
     "classify · nano · reviews",
     [("rows", "3,600 to train, 400 to validate"), ("tokens a text", "median 61"), ("base", "nano")],

@@ -221,6 +221,73 @@ def test_a_family_that_cannot_be_packed_is_padded_says_so_and_predicts_padded(fi
     assert len(run.result.predict(films)) == len(films)
 
 
+def test_a_baseline_that_fails_does_not_cost_the_model(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt_magic.tasks import baselines
+
+    def fail(*_: Any) -> None:
+        raise MemoryError("no\nroom")
+
+    monkeypatch.setattr(baselines, "tfidf", fail)
+    run = finished(films, max_steps=2, baselines=True)
+    assert run.error is None
+    assert run.result is not None
+    assert [who for who, _ in run.summary.scores.rows] == ["scratch fine-tuned", "majority class"]
+    assert run.summary.warnings[-1] == "no TF-IDF baseline: MemoryError: no room"
+
+
+def test_a_stop_while_the_baseline_is_fitted_is_heeded(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt_magic.tasks import baselines
+
+    release = threading.Event()
+    monkeypatch.setattr(baselines, "tfidf", lambda *_: release.wait(60))
+    run = start(films, max_steps=2, baselines=True)
+    while run.progress().phase != "fitting the baselines":
+        assert not run.done.wait(0.01)
+    run.stop()
+    assert run.done.wait(10)
+    release.set()
+    assert run.result.summary.warnings[-1] == "no TF-IDF baseline: stopped while it was fitted"
+    assert run.summary.status == "done: 2 steps"
+
+
+def test_an_interrupt_inside_start_can_be_made_good(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Options()
+    settings.update({"data": films, "base": "scratch", "baselines": False, "max_steps": 1})
+    run = Run(settings)
+    real = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        real(thread)
+        monkeypatch.setattr(threading.Thread, "start", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.start()
+    run.start()
+    run.start()
+    assert run.done.wait(60)
+    assert run.result is not None
+
+
+def test_the_python_door_names_no_variable_and_takes_the_notebooks_defaults(
+    films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gpt_magic.notebook import live
+
+    defaults = Options()
+    defaults.put("max_steps", 3)
+    monkeypatch.setattr(live, "_shell", lambda: type("Shell", (), {"configurables": [defaults]})())
+    tuned = gpt_magic.finetune(films, base="scratch", quiet=True, baselines=False)
+    assert tuned.metrics["steps"] == 3
+    assert tuned.summary.name is None
+
+
+def test_options_without_validation_rows_say_that_they_do_nothing(films: pd.DataFrame) -> None:
+    preflight = gpt_magic.finetune(films, base="scratch", dry_run=True, valid_fraction=0, early_stop=2)
+    assert "early_stop and eval_every do nothing without validation rows" in preflight.warnings
+
+
 def test_memory_is_given_back_after_runs_and_failures(films: pd.DataFrame) -> None:
     """No tensor of a finished, failed or stopped run outlives its result."""
     for _ in range(2):

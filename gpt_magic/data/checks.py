@@ -101,7 +101,8 @@ def check_texts(texts: "pd.Series[Any]", name: str, what: str) -> None:
     """
     import pandas as pd
 
-    if texts.dtype != object and str(texts.dtype) not in ("str", "string", "category"):
+    kind = texts.dtype
+    if not (kind.kind == "O" or isinstance(kind, pd.CategoricalDtype) or pd.api.types.is_string_dtype(kind)):
         raise DataError(f"{what}: {name} holds {texts.dtype} values, not texts: is it the right one?")
     for row, value in texts.items():
         if not isinstance(value, str) and not (pd.api.types.is_scalar(value) and pd.isna(value)):
@@ -123,6 +124,7 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
         findings.warnings.append(
             f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"
         )
+    check_alike(classes, findings)
     once = {value: None for value, count in counts.items() if count == 1}
     if once and len(examples) > len(classes):
         where = [row for row, value in zip(examples.index, examples.labels, strict=True) if value in once]
@@ -136,6 +138,20 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
             f"{share:.0%} of the rows are {short(counts.index[0])}: look at macro F1, not accuracy; "
             "class_weights = 'balanced' may help"
         )
+
+
+def check_alike(classes: list[Hashable], findings: Findings) -> None:
+    """Warn about classes whose names differ in case or white space only."""
+    spellings: dict[str, list[Hashable]] = {}
+    for label in classes:
+        if isinstance(label, str):
+            spellings.setdefault(normalise(label), []).append(label)
+    for alike in spellings.values():
+        if len(alike) > 1:
+            findings.warnings.append(
+                f"the classes {listing(map(short, alike))} differ in case or space only and are learned apart: "
+                "if they are one, write them alike"
+            )
 
 
 def check_conflicts(examples: Examples, findings: Findings) -> None:

@@ -63,9 +63,13 @@ def read_labelled(options: Options) -> LabelledData:
                 f"{type(train.labels[0]).__name__}: make them one kind"
             )
         check_known_classes(valid, classes)
-        check_conflicts(train, findings)
+        valid_index = [f"{row} of valid" for row in valid.index]
+        both = Examples(train.texts + valid.texts, train.labels + valid.labels, train.index + valid_index)
+        check_conflicts(both, findings)
         check_leaks(train, valid, findings)
         how = "given"
+    if not len(valid) and (options.early_stop or options.eval_every):
+        findings.warnings.append("early_stop and eval_every do nothing without validation rows")
     return LabelledData(roles, classes, train, valid, how, len(frame), findings)
 
 

@@ -1,10 +1,12 @@
 """Base models: where one is, on this disk or on the hub; nothing is loaded yet."""
 
+import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase as fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ SHIPPED = Path(__file__).parent
 _HUB_SECONDS = 5.0  # for the one question put to the hub before anything is downloaded
 _WEIGHTS = "model.safetensors"
 # What a GPT needs from a hub repository; keeps out the same weights in other formats.
-_HUB_FILES = ["config.json", "generation_config.json", "model*.safetensors*", "tokenizer*", "vocab.json", "merges.txt"]
+_HUB_FILES = ["config.json", "generation_config.json", "tokenizer*", "vocab.json", "merges.txt"]
+_HUB_WEIGHTS = "model*.safetensors*"  # and the index of a model in several files
 _HUB_FILES += ["special_tokens_map.json", "added_tokens.json"]
 
 
@@ -38,12 +41,14 @@ def shipped() -> list[str]:
     return [*(["nano"] if (SHIPPED / "nano" / _WEIGHTS).exists() else []), "scratch"]
 
 
-def find_base(base: Any) -> Base:
+def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights: bool = True) -> Base:
     """Find a base model without loading its weights; a hub model that is not on disk yet is downloaded.
 
     Args:
         base: name of a shipped model, folder, hub id, (model, tokenizer) pair, or an object with ``.model`` and
             ``.tokenizer`` such as a `TunedModel`.
+        say: told before a download what it is and how large.
+        weights: False downloads config and tokenizer only, enough for a dry run.
 
     Raises:
         ModelError: it is not there, the hub cannot be reached, or it has no safetensors weights.
@@ -67,7 +72,7 @@ def find_base(base: Any) -> Base:
     if isinstance(base, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         trouble = "this is a file, give its folder" if folder.is_file() else "no such folder"
         raise ModelError(f"base = {name!r}: {trouble}")
-    return Base(name, _hub_folder(name), pretrained=True)
+    return Base(name, _hub_folder(name, say, weights), pretrained=True)
 
 
 def _pair(model: Any, tokenizer: Any) -> Base:
@@ -93,9 +98,9 @@ def _checked_folder(folder: Path) -> Path:
     return folder
 
 
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, say: Callable[[str], None], weights: bool) -> Path:
     """The folder of a hub model: from the cache when the hub cannot be asked, else downloaded."""
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
     from huggingface_hub.utils import LocalEntryNotFoundError, validate_repo_id
 
@@ -111,11 +116,7 @@ def _hub_folder(name: str) -> Path:
         if constants.HF_HUB_OFFLINE:
             silent = "HF_HUB_OFFLINE is set"
         else:
-            files = [s.rfilename for s in HfApi().model_info(name, timeout=_HUB_SECONDS).siblings or []]
-            if not any(file.endswith(".safetensors") and "/" not in file for file in files):
-                raise ModelError(f"base = {name!r} has no .safetensors weights on the hub; other formats can run code")
-            with _no_bars():
-                return _checked_folder(Path(snapshot_download(name, allow_patterns=_HUB_FILES)))
+            return _download(name, say, weights)
     except GatedRepoError:
         raise ModelError(
             f"base = {name!r} is gated: accept its terms on the hub and log in with `hf auth login`"
@@ -124,15 +125,36 @@ def _hub_folder(name: str) -> Path:
         raise ModelError(f"base = {name!r}: no such model on {hub}{hint}") from None
     except HfHubHTTPError as error:
         silent = f"{hub} answers with error {error.response.status_code}"
-    except _no_answer():
-        pass  # no hub, or a page that is none, as of a login portal: what is in the cache will do
+    except _no_answer() as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            where = error.filename or constants.HF_HUB_CACHE
+            raise ModelError(f"base = {name!r} cannot be downloaded to {where}: {error.strerror}") from None
     try:
-        return _checked_folder(Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True)))
+        folder = Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, _HUB_WEIGHTS], local_files_only=True))
+        if not weights or any(folder.glob(_HUB_WEIGHTS)):  # a dry run leaves a folder without weights
+            return folder
     except LocalEntryNotFoundError:
-        raise ModelError(
-            f"base = {name!r} is not on this disk and {silent}{hint}: say base = {shipped()[0]!r}, which ships with "
-            "gpt_magic, or give a folder"
-        ) from None
+        pass
+    raise ModelError(
+        f"base = {name!r} is not on this disk and {silent}{hint}: say base = {shipped()[0]!r}, which ships with "
+        "gpt_magic, or give a folder"
+    )
+
+
+def _download(name: str, say: Callable[[str], None], weights: bool) -> Path:
+    """Bring what is new of a hub model to the cache."""
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+
+    found = HfApi().model_info(name, timeout=_HUB_SECONDS, files_metadata=True).siblings or []
+    sizes = {s.rfilename: s.size or 0 for s in found if fnmatch(s.rfilename, _HUB_WEIGHTS)}
+    if not sizes:
+        raise ModelError(f"base = {name!r} has no .safetensors weights on the hub; other formats can run code")
+    with _no_bars():
+        if not weights:
+            return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        if not isinstance(try_to_load_from_cache(name, next(iter(sizes))), str):
+            say(f"downloading {name}, {sum(sizes.values()) / 1e6:,.0f} MB")
+        return _checked_folder(Path(snapshot_download(name, allow_patterns=[*_HUB_FILES, _HUB_WEIGHTS])))
 
 
 def _no_answer() -> tuple[type[Exception], ...]:

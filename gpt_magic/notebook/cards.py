@@ -184,9 +184,7 @@ def _confusion(evaluation: "Evaluation") -> str:
             [name, *(f"<strong>{n:,}</strong>" if i == j else f"{n:,}" for j, n in enumerate(line))]
             for i, (name, line) in enumerate(zip(names, matrix.tolist(), strict=True))
         ]
-        return number_table(
-            ["true class", *names], rows, "Confusion matrix: a row a true class, a column a predicted one"
-        )
+        return number_table(["true class", *names], rows, "Confusion matrix; columns are predictions")
     wrong = [(n, i, j) for i, line in enumerate(matrix.tolist()) for j, n in enumerate(line) if n and i != j]
     rows = [[names[i], names[j], f"{n:,}"] for n, i, j in sorted(wrong, key=lambda w: -w[0])[:_MOST_CONFUSED]]
     return number_table(["true class", "taken for", "rows"], rows, "The most frequent mistakes") if rows else ""

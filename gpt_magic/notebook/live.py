@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
+from gpt_magic.options import Options
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Summary
 
@@ -257,6 +258,12 @@ def current_cell() -> int | None:
     """Execution count of the notebook cell that runs now; None outside notebooks."""
     shell = _shell()
     return int(shell.execution_count) if getattr(shell, "kernel", None) is not None else None
+
+
+def defaults() -> Options:
+    """The defaults that ``%config GptMagic`` has set in this notebook; those of the table elsewhere."""
+    configurables = getattr(_shell(), "configurables", [])
+    return next((item for item in configurables if isinstance(item, Options)), Options())
 
 
 def _shell() -> Any:

@@ -112,7 +112,7 @@ class GptMagics(Magics):
 
         options = self.defaults.copy_with(**request.values)
         try:
-            result = run_and_watch(options, request.data_name)
+            result = run_and_watch(options, request.data_name, options.output)
         except TrainingError as error:
             if error.result is not None:
                 self.shell.user_ns[options.output] = error.result  # nothing is lost

@@ -84,7 +84,11 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
         + "</tr>"
         for row in rows
     )
-    says = f'<caption style="caption-side:top;text-align:left;padding:0">{say(caption)}</caption>' if caption else ""
+    says = (
+        f'<caption style="caption-side:top;text-align:left;padding:0;white-space:nowrap">{say(caption)}</caption>'
+        if caption
+        else ""
+    )
     return (
         f'<div style="overflow-x:auto"><table style="{_TABLE};table-layout:auto">{says}'
         f'<thead style="border-bottom:none"><tr style="background:transparent">{top}</tr></thead>'

@@ -12,6 +12,7 @@ from gpt_magic.notebook.cell import find_data
 
 _FIRST_FLAG = re.compile(r"(--[A-Za-z][^\s\"']*|-h)(?:\s+|$)")
 _LAST_FLAG = re.compile(r"(?:^|\s)(--[A-Za-z][^\s\"']*)$")
+_TAIL = re.compile(r"\s*(;|\s#[^\"']*)\s*$")  # a comment, or the semicolon that hides a cell's value
 _QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""")
 
 
@@ -57,6 +58,9 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
         return lines
     if not rest:
         raise DataError("nothing to predict: give a text or the name of a DataFrame after the model's name")
+    head = _TAIL.sub("", rest)
+    if _QUOTED.fullmatch(head) or _is_name(head, names):
+        rest = head  # within any other text a # is a part of it
     quoted = _QUOTED.fullmatch(rest)
     text = re.sub(r"\\([\"'\\])", r"\1", quoted[2]) if quoted else rest
     if is_file_name(text) and _is_file(text):

@@ -8,7 +8,7 @@ from gpt_magic.notebook.live import View
 from gpt_magic.run import Run
 from gpt_magic.summary import Preflight
 
-_TICK = 0.05  # seconds between two looks; the view decides what is due
+_TICK = 0.1  # seconds between two looks; the view decides what is due
 _TWICE = 2.0  # seconds within which a second interrupt abandons the run
 
 
@@ -32,6 +32,9 @@ def watch(run: Run, view: View) -> None:
             break
         except KeyboardInterrupt:  # the generator ends where it was hit; a new one goes on
             now = time.monotonic()
+            if run.done.is_set():  # the result is there: only the last picture was disturbed
+                painting = _paint(run, view, tell)
+                continue
             if interrupted is not None and now - interrupted < _TWICE:
                 run.abandon()
                 raise RunAbandoned("interrupted twice: the run was left, and nothing is handed back") from None

@@ -330,3 +330,18 @@ def test_blank_keeps_the_index() -> None:
 
 def test_plain_labels_of_a_bare_series() -> None:
     assert plain_labels(pd.Series([np.float32(1.0), np.int8(2)], dtype=object), "label", "data") == [1, 2]
+
+
+def test_classes_that_differ_in_case_or_space_only_are_said() -> None:
+    findings = Findings()
+    examples = Examples(["a", "b", "c", "d"] * 2, ["pos", "pos ", "Pos", "neg"] * 2, list(range(8)))
+    check_classes(examples, ["Pos", "neg", "pos", "pos "], "label", findings)
+    assert findings.warnings == [
+        "the classes 'Pos', 'pos', 'pos ' differ in case or space only and are learned apart: if they are one, write "
+        "them alike"
+    ]
+
+
+def test_arrow_backed_texts_are_texts() -> None:
+    frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]}).convert_dtypes(dtype_backend="pyarrow")
+    assert check_rows(frame, "text", "label", "error", Findings(), "data").texts == ["a", "b"]

@@ -433,9 +433,8 @@ def test_a_mirror_of_the_hub(folder: Path, language_model: Any, tmp_path: Path) 
         f"base = 'org/broken' is not on this disk and {endpoint} answers with error 503: {missing}",
         f"base = 'org/portal' is not on this disk and {endpoint} cannot be reached: {missing}",
         f"base = 'org/slow' is not on this disk and {endpoint} cannot be reached: {missing}",
-        found["org/adapter"][0],
+        "base = 'org/adapter' has no .safetensors weights on the hub; other formats can run code",
     }
-    assert "the folder has no .safetensors weights" in found["org/adapter"][0]
     assert all(seconds < 5 for _, seconds in found.values())
 
     model = load_classifier(Base("org/small", snapshot, pretrained=True), ["a", "b"], PAD, None)
