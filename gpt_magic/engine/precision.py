@@ -40,8 +40,9 @@ def choose_machine(device: str, precision: str) -> Machine:
     if precision == "bf16" and not able:
         raise OptionError(f"precision = 'bf16': {why}; use fp32 or auto")
     if precision == "auto":
-        # On CPUs fp32 stays the default: bf16 was slower at every size measured (benchmarks/LOG.md).
         precision = "bf16" if able and chosen.type == "cuda" else "fp32"
+        if chosen.type == "cpu":  # bf16 gains little even where it is native (benchmarks/LOG.md)
+            why = "the default on CPUs"
     return Machine(chosen, precision, why)
 
 
