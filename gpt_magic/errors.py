@@ -78,8 +78,3 @@ def a_kind(value: object) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 step``, ``2,000 steps``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def rows_word(count: int) -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{count:,} row{'' if count == 1 else 's'}"

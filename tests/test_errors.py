@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_magic import errors
-from gpt_magic.errors import DataError, GptMagicError, OptionError, a_kind, listing, nearest, rows_word, short
+from gpt_magic.errors import DataError, GptMagicError, OptionError, a_kind, listing, nearest, plural, short
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GptMagicError)]
 
@@ -75,8 +75,8 @@ def test_listing_cuts_long_lists() -> None:
     assert listing(range(3), limit=2) == "0, 1 and 1 more"
 
 
-def test_rows_word() -> None:
-    assert [rows_word(n) for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
+def test_plural() -> None:
+    assert [plural(n, "row") for n in (0, 1, 2, 2000)] == ["0 rows", "1 row", "2 rows", "2,000 rows"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.errors import DataError, a_kind, listing, rows_word, short
+from gpt_magic.errors import DataError, a_kind, listing, plural, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def check_rows(frame: "pd.DataFrame", text: str, label: str, missing: str, findi
     if bad.any():
         findings.dropped += int(bad.sum())
         findings.warnings.append(
-            f"{what}: {rows_word(int(bad.sum()))} without text or label left out: {rows(frame.index[bad])}"
+            f"{what}: {plural(int(bad.sum()), 'row')} without text or label left out: {rows(frame.index[bad])}"
         )
     kept = frame[~bad]
     return Examples([str(value) for value in kept[text]], plain_labels(kept[label], label, what), list(kept.index))
@@ -184,7 +184,7 @@ def check_leaks(train: Examples, valid: Examples, findings: Findings) -> None:
     parts = [f"{len(same):,} exactly"] if same else []
     parts += [f"{len(near):,} but for case and space"] if near else []
     findings.warnings.append(
-        f"{len(same) + len(near):,} of {rows_word(len(valid))} to validate also in the training data "
+        f"{len(same) + len(near):,} of {plural(len(valid), 'row')} to validate also in the training data "
         f"({', '.join(parts)}), so validation looks better than it is: {rows([*same, *near])}"
     )
 

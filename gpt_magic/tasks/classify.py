@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.errors import DataError, OptionError, listing, rows_word, short
+from gpt_magic.errors import DataError, OptionError, listing, plural, short
 
 _TOKENIZE_ROWS = 1000  # rows a call: large enough for the tokenizer's own threads, small enough to stop
 
@@ -110,8 +110,8 @@ def tokenize(
     over: list[int] = np.flatnonzero(lengths > max_length).tolist()
     if over and truncate == "error":
         raise DataError(
-            f"{rows_word(len(over))} with a text longer than {max_length:,} tokens ({rows(index[i] for i in over)}): "
-            "shorten them, or say truncate = 'head' or 'tail'"
+            f"{plural(len(over), 'row')} with a text longer than {max_length:,} tokens "
+            f"({rows(index[i] for i in over)}): shorten them, or say truncate = 'head' or 'tail'"
         )
     empty: list[int] = np.flatnonzero(lengths == 0).tolist()
     if empty:
