@@ -20,21 +20,10 @@ from gpt_magic.notebook.markup import (
     warnings_list,
     warnings_text,
 )
-from gpt_magic.notebook.status import progress_html, progress_text
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 
 if TYPE_CHECKING:
     from gpt_magic.tasks.evaluation import Evaluation
-
-__all__ = [
-    "card_html",
-    "card_text",
-    "evaluation_html",
-    "preflight_html",
-    "preflight_text",
-    "progress_html",
-    "progress_text",
-]
 
 _LENGTHS = "tokens a text"  # the fact whose place the picture takes
 _LOWER_IS_BETTER = ("loss", "perplexity", "error")

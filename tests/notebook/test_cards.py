@@ -13,11 +13,9 @@ from gpt_magic.notebook.cards import (
     evaluation_html,
     preflight_html,
     preflight_text,
-    progress_html,
-    progress_text,
 )
 from gpt_magic.notebook.markup import cells, clean, clock, number, say
-from gpt_magic.notebook.status import curves_html, curves_text, evaluation_text
+from gpt_magic.notebook.status import curves_html, curves_text, evaluation_text, progress_html, progress_text
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Scores, Summary
 from gpt_magic.tasks.evaluation import Evaluation, evaluate_classes
