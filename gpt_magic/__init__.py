@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gpt_magic import samples
     from gpt_magic.door import finetune
     from gpt_magic.saved import load
-    from gpt_magic.tuned import TunedModel
+    from gpt_magic.tuned import TunedClassifier, TunedGenerator, TunedModel
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "OptionError",
     "RunAbandoned",
     "TrainingError",
+    "TunedClassifier",
+    "TunedGenerator",
     "TunedModel",
     "finetune",
     "load",
@@ -27,7 +29,11 @@ __all__ = [
 ]
 
 # Public names by the module they live in; imported when first used, so that %load_ext is instant.
-_LAZY = {"finetune": "gpt_magic.door", "load": "gpt_magic.saved", "TunedModel": "gpt_magic.tuned"}
+_LAZY = {
+    "finetune": "gpt_magic.door",
+    "load": "gpt_magic.saved",
+    **dict.fromkeys(("TunedModel", "TunedClassifier", "TunedGenerator"), "gpt_magic.tuned"),
+}
 
 
 def __getattr__(name: str) -> Any:

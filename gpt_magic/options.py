@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Enum, Float, Int, TraitError, TraitType, Unicode, Union
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, TraitType, Unicode, Union
 from traitlets.config import Configurable
 
 from gpt_magic.errors import OptionError, nearest, short
@@ -54,15 +54,26 @@ class Options(Configurable):
     valid_fraction = Float(
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
-    task = Enum(["auto", "classify"], "auto", help="What to learn; auto decides from the columns.").tag(
-        group="data", config=True
-    )
+    task = Enum(
+        ["auto", "classify", "generate"],
+        "auto",
+        help="What to learn: labels of texts, or to write on from a text; auto decides from the columns.",
+    ).tag(group="data", config=True)
     text = Unicode(None, allow_none=True, help="Column with the texts; found by name when not given.").tag(
         group="data", kind="column", config=True
     )
     label = Unicode(None, allow_none=True, help="Column with the labels; found by name when not given.").tag(
         group="data", kind="column", config=True
     )
+    prompt = Unicode(
+        None, allow_none=True, help="generate: column with the prompts, which are read and not learned."
+    ).tag(group="data", kind="column", config=True)
+    completion = Unicode(
+        None, allow_none=True, help="generate: column with the completions to learn, each with its end."
+    ).tag(group="data", kind="column", config=True)
+    messages = Unicode(
+        None, allow_none=True, help="generate: column with lists of {role, content}; the assistant's are learned."
+    ).tag(group="data", kind="column", config=True)
     missing = Enum(
         ["error", "drop"], "error", help="Rows without text or label: stop and name them, or leave them out and say so."
     ).tag(group="data", config=True)
@@ -71,12 +82,13 @@ class Options(Configurable):
         allow_none=True,
         min=2,
         max=1_000_000,
-        help="Longest text in tokens; default: all that the model can read.",
+        help="Longest text in tokens (generate: longest block of one); default: all that the model can read.",
     ).tag(group="data", config=True)
     truncate = Enum(
         ["head", "tail", "error"],
         "head",
-        help="A text over max_length keeps its head or its tail (said in the report), or is an error.",
+        help="A text over max_length keeps its head or its tail (said in the report), or is an error; generate cuts "
+        "texts into blocks instead, and of a long prompt keeps the end.",
     ).tag(group="data", config=True)
 
     # --- model --------------------------------------------------------------------------------------
@@ -113,6 +125,11 @@ class Options(Configurable):
         min=1e-8,
         max=1.0,
         help="Peak step size; default by model size: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from random weights.",
+    ).tag(group="training", config=True)
+    optimizer = Enum(
+        ["adamw", "muon"],
+        "adamw",
+        help="adamw is right for fine-tuning; muon learns more from the same text from random weights.",
     ).tag(group="training", config=True)
     schedule = Enum(
         ["linear", "cosine", "constant"], "linear", help="How the learning rate falls after the warm-up."
@@ -151,7 +168,19 @@ class Options(Configurable):
         group="evaluation", config=True
     )
     baselines = Bool(
-        True, help="Compare with the majority class and with TF-IDF + logistic regression on the same split."
+        True,
+        help="Compare on the same split: with the majority class and TF-IDF + logistic regression; generate with the "
+        "base as it was.",
+    ).tag(group="evaluation", config=True)
+
+    samples = List(
+        Unicode(),
+        None,
+        allow_none=True,
+        help="generate: prompts that the model continues at each evaluation, to see it learn.",
+    ).tag(group="evaluation", config=True, expects="a list of texts")
+    sample_tokens = Int(
+        40, min=1, max=1024, help="generate: most tokens that each of the samples is continued by."
     ).tag(group="evaluation", config=True)
 
     # --- machine ------------------------------------------------------------------------------------
@@ -298,6 +327,10 @@ def _coerce(trait: TraitType[Any, Any], value: Any) -> Any:
         return int(value)
     if isinstance(value, float) and value != value:  # NaN compares unequal to itself and passes every range
         raise TraitError("not a number")
+    if isinstance(trait, List) and isinstance(value, str):
+        return [value]  # one is plainly a list of one
+    if isinstance(trait, List) and isinstance(value, tuple):
+        return list(value)
     if trait.metadata.get("kind") == "column" and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # as data.sources names it
     return value
@@ -310,6 +343,8 @@ def _number(value: float) -> str:
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return list(value)
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else _short(value)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Stepped
+from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped
 
 _ESTIMATE_AFTER = 3  # real steps before a remaining time is said
 _RECENT = 50  # steps that rate and remaining time are taken from
@@ -27,6 +27,7 @@ class Progress:
         left: estimated seconds to the end of training; None before three real steps were made.
         steps_log: all steps made, oldest first (a tuple; do not keep it longer than a repaint).
         evaluations: all evaluations, oldest first.
+        samples: what the model wrote at each of them, oldest first; empty for most tasks.
     """
 
     phase: str = "starting"
@@ -41,6 +42,7 @@ class Progress:
     left: float | None = None
     steps_log: tuple[Stepped, ...] = ()
     evaluations: tuple[Evaluated, ...] = ()
+    samples: tuple[Sampled, ...] = ()
 
 
 @dataclass
@@ -51,6 +53,7 @@ class Recorder:
     _now: Progress = field(default_factory=Progress)
     _steps: list[Stepped] = field(default_factory=list)
     _evaluations: list[Evaluated] = field(default_factory=list)
+    _samples: list[Sampled] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, event: Event) -> None:
@@ -65,6 +68,8 @@ class Recorder:
                     self._steps.append(event)
                 case Evaluated():
                     self._evaluations.append(event)
+                case Sampled():
+                    self._samples.append(event)
 
     def progress(self) -> Progress:
         """The run as it stands now."""
@@ -74,6 +79,7 @@ class Recorder:
                 elapsed=time.perf_counter() - self.started,
                 evaluations=tuple(self._evaluations),
                 steps_log=tuple(self._steps),
+                samples=tuple(self._samples),
             )
         if not now.steps_log:
             return now
@@ -108,7 +114,7 @@ def _left(now: Progress) -> float | None:
     # The first step pays for allocations and lazy imports that no later one repeats.
     seconds = remaining * statistics.median(s.seconds for s in now.steps_log[1:][-_RECENT:])
     if now.evaluations and now.steps:
-        done = len(now.evaluations)
+        done = sum(e.step > 0 for e in now.evaluations)
         made = now.steps_log[-1].step
         seconds += statistics.median(e.seconds for e in now.evaluations) * remaining * done / made
     return seconds

@@ -3,11 +3,11 @@
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.engine.events import Control, Phase, StopRequested
+from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
 from gpt_magic.errors import GptMagicError, RunAbandoned, TrainingError, plural
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress, Recorder
@@ -16,7 +16,7 @@ from gpt_magic.summary import Preflight, Scores, Summary
 if TYPE_CHECKING:
     from gpt_magic.engine.loop import Job, Outcome
     from gpt_magic.prepare import Prepared
-    from gpt_magic.tasks.baselines import Row
+    from gpt_magic.tasks.task import Row, Task
     from gpt_magic.tuned import TunedModel
 
 
@@ -102,11 +102,11 @@ class Run:
             self.done.set()
 
     def _train(self) -> None:
-        from gpt_magic.data.labelled import read_labelled
+        from gpt_magic.data.read import read_data
 
         options, check = self.options, self.control.check
         self.recorder(Phase("reading the data"))
-        data = read_labelled(options)
+        data = read_data(options)
         check()
         self.recorder(Phase("importing torch and transformers"))
         assert self._imports is not None
@@ -134,17 +134,25 @@ class Run:
     def _fit(self, prepared: "Prepared") -> None:
         from gpt_magic.engine.loop import Job, train
         from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
-        from gpt_magic.models.load import load_classifier
-        from gpt_magic.tasks import baselines
 
         began = time.perf_counter()
-        data, base = prepared.data, prepared.base
+        base, task = prepared.base, prepared.task
         self.recorder(Phase(f"loading {base.name}"))
-        model = load_classifier(base, data.classes, prepared.tokenizer.pad_token_id, self.options.dropout)
+        model = task.load(base)
         model.to(prepared.machine.device)
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
-        evaluate = _Evaluate(model, prepared, hidden, self.control) if len(prepared.valid) else None
-        job = Job(model, prepared.objective, prepared.train, prepared.settings, prepared.machine, evaluate, hidden)
+        look = _Look(model, prepared, hidden, self.control.check)
+        before = self._look_at_base(look) if task.compares_base else None
+        job = Job(
+            model,
+            task.objective,
+            prepared.train,
+            prepared.settings,
+            prepared.machine,
+            look.evaluate if len(prepared.valid) else None,
+            look.sample if self.options.samples else None,
+            hidden,
+        )
         outcome = train(job, self.recorder, self.control)
         if outcome.error is not None:
             self.error = _one_line(outcome.error, f"training failed at step {outcome.step + 1}")
@@ -155,14 +163,25 @@ class Run:
         warnings = list(prepared.preflight.warnings)
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
+        others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         # The result first, so that nothing that goes wrong in the baselines can lose it.
-        self._finish(job, prepared, outcome, [], warnings, began)
+        self._finish(job, prepared, outcome, others, warnings, began)
         if self.options.baselines and outcome.metrics and not self.control.stop.is_set():
             self.recorder(Phase("fitting the baselines"))
-            rows, said = baselines.compare(
-                prepared.data.train, prepared.data.valid, self.options.seed, self.control.stop
-            )
-            self._finish(job, prepared, outcome, rows, [*warnings, *said], began)
+            rows, said = task.compare(self.control.stop)
+            self._finish(job, prepared, outcome, [*others, *rows], [*warnings, *said], began)
+
+    def _look_at_base(self, look: "_Look") -> "Mapping[str, Any] | None":
+        """What the base makes of the validation rows before it has learned anything."""
+        if self.options.samples:
+            self.recorder(Sampled(0, look.sample()))
+        if not (self.options.baselines and len(look.rows)):
+            return None
+        self.recorder(Phase("evaluating the base"))
+        began = time.perf_counter()
+        metrics = look.evaluate()
+        self.recorder(Evaluated(0, 0.0, metrics, best=False, seconds=time.perf_counter() - began))
+        return metrics
 
     def _finish(
         self,
@@ -174,12 +193,12 @@ class Run:
         began: float,
     ) -> None:
         """Set the result and its summary; ``others`` are the baselines' rows in the table of scores."""
-        from gpt_magic.tuned import TunedModel
+        from gpt_magic.tuned import KINDS
 
-        metrics, scores = outcome.metrics, None
+        metrics, task, scores = outcome.metrics, prepared.task, None
         if metrics:
-            own = (f"{prepared.base.name} fine-tuned", [metrics["accuracy"], metrics["macro_f1"]])
-            scores = Scores(["accuracy", "macro F1"], [own, *others])
+            own = (f"{prepared.base.name} fine-tuned", task_scores(task, metrics))
+            scores = Scores(list(task.scores.values()), [own, *others])
         progress = replace(self.recorder.progress(), phase=outcome.reason)
         tokens = sum(step.tokens for step in progress.steps_log)
         facts = [
@@ -199,13 +218,14 @@ class Run:
             scores=scores,
             facts=facts,
             warnings=warnings,
+            task=task.name,
         )
-        self.result = TunedModel(
+        self.result = KINDS[task.name](
+            **task.own(),
             model=job.model,
             tokenizer=prepared.tokenizer,
-            classes=prepared.data.classes,
             options=self.options.plain(),
-            columns=prepared.data.roles.columns,
+            columns=task.data.roles.columns,
             max_length=prepared.max_length,
             metrics={
                 **outcome.metrics,
@@ -220,25 +240,27 @@ class Run:
         )
 
 
-class _Evaluate:
-    """Scores the validation rows; a stop ends it between two forward passes."""
+class _Look:
+    """Looks at a model while it learns; a stop ends the look between two forward passes."""
 
-    def __init__(self, model: Any, prepared: "Prepared", hidden: Any, control: Control) -> None:
-        import numpy as np
+    def __init__(self, model: Any, prepared: "Prepared", hidden: Any, check: Callable[[], None]) -> None:
+        self.model, self.hidden, self.check = model, hidden, check
+        self.task, self.rows, self.machine = prepared.task, prepared.valid, prepared.machine
 
-        self.model, self.hidden, self.control = model, hidden, control
-        self.ids = prepared.valid.ids
-        self.machine = prepared.machine
-        self.targets = np.concatenate(list(prepared.valid.targets))
-        self.weights = prepared.objective.weights(self.targets)
-
-    def __call__(self) -> dict[str, float]:
-        from gpt_magic.inference.scoring import score_last
-        from gpt_magic.tasks.classify import logits, quick_metrics
-
+    def evaluate(self) -> "Mapping[str, Any]":
+        """The task's metrics of the validation rows."""
         with self.machine.autocast():
-            scores = score_last(self.model, self.ids, logits, self.hidden, self.control.check)
-        return quick_metrics(scores, self.targets, self.weights)
+            return self.task.evaluate(self.model, self.rows, self.hidden, self.check)
+
+    def sample(self) -> tuple[tuple[str, str], ...]:
+        """What the model writes after the prompts to watch."""
+        with self.machine.autocast():
+            return self.task.sample(self.model, self.check)
+
+
+def task_scores(task: "Task", metrics: "Mapping[str, Any]") -> list[float]:
+    """A row of the table of scores."""
+    return [metrics[name] for name in task.scores]
 
 
 def versions() -> str:

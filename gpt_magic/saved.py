@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpt_magic.engine.events import Evaluated, Stepped
+from gpt_magic.engine.events import Evaluated, Sampled, Stepped
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError
 from gpt_magic.models.find import shipped
 from gpt_magic.models.load import quiet
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
-from gpt_magic.tuned import TunedModel
+from gpt_magic.tuned import KINDS, TunedModel
 
 _RECORD = "gpt_magic.json"
 _CARD = "README.md"
@@ -59,11 +59,12 @@ def load(folder: str | Path) -> TunedModel:
         record = json.loads((path / _RECORD).read_text(encoding="utf-8"))
         if record["format"] > _FORMAT:
             raise ModelError(f"cannot load '{path}': a newer gpt_magic wrote it: upgrade gpt_magic")
-        known = _known(record)
+        kind = KINDS[record["task"]]
+        known = _known(record, kind)
     except (ValueError, TypeError, KeyError):
         raise ModelError(f"cannot load '{path}': its {_RECORD} is damaged; save the model again") from None
-    model, tokenizer = _model_and_tokenizer(path)
-    return TunedModel(model=model, tokenizer=tokenizer, **known)
+    model, tokenizer = _model_and_tokenizer(path, kind.auto_class)
+    return kind(model=model, tokenizer=tokenizer, **known)
 
 
 def model_card(tuned: TunedModel) -> str:
@@ -71,7 +72,8 @@ def model_card(tuned: TunedModel) -> str:
     from gpt_magic.notebook.cards import card_text
 
     base = tuned.options.get("base")
-    front = ["---", "library_name: transformers", "pipeline_tag: text-classification", "tags: [gpt_magic]"]
+    pipeline, does, limits = tuned.card_words()
+    front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [gpt_magic]"]
     if isinstance(base, str) and _HUB_ID.fullmatch(base) and base not in shipped() and not Path(base).exists():
         front.append(f"base_model: {json.dumps(base)}")
     title = html.escape(" ".join(tuned.report.title.split()), quote=False)
@@ -83,14 +85,13 @@ def model_card(tuned: TunedModel) -> str:
             "",
             f"# {title}",
             "",
-            "A text classifier fine-tuned with gpt_magic. It labels a text with one of "
-            f"{len(tuned.classes)} classes, reading at most {tuned.max_length:,} tokens.",
+            *does,
             "",
             "```python",
             "import gpt_magic",
-            'clf = gpt_magic.load("this folder")          # predictions with labels, metrics, history',
-            "from transformers import AutoModelForSequenceClassification",
-            'model = AutoModelForSequenceClassification.from_pretrained("this folder")  # the plain model',
+            'tuned = gpt_magic.load("this folder")        # with metrics, history and all that it can do',
+            f"from transformers import {tuned.auto_class}",
+            f'model = {tuned.auto_class}.from_pretrained("this folder")  # the plain model',
             "```",
             "",
             "## The run",
@@ -99,23 +100,20 @@ def model_card(tuned: TunedModel) -> str:
             "",
             "## Limits",
             "",
-            "Figures hold for texts like those of the training data. The confidence of a prediction is the model's own",
-            "and was not calibrated. The model repeats the biases of its base and of its training data.",
+            *limits,
             "",
         ]
     )
 
 
-def _model_and_tokenizer(path: Path) -> tuple[Any, Any]:
+def _model_and_tokenizer(path: Path, auto_class: str) -> tuple[Any, Any]:
+    import transformers
     from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
         with quiet():
-            model = AutoModelForSequenceClassification.from_pretrained(
-                path, local_files_only=True, use_safetensors=True
-            )
-            return model.eval(), AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = getattr(transformers, auto_class).from_pretrained(path, local_files_only=True, use_safetensors=True)
+            return model.eval(), transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load '{path}': {str(error).strip().splitlines()[0]}") from error
 
@@ -123,8 +121,8 @@ def _model_and_tokenizer(path: Path) -> tuple[Any, Any]:
 def _record(tuned: TunedModel) -> dict[str, Any]:
     return {
         "format": _FORMAT,
-        "task": "classify",
-        "classes": list(tuned.classes),
+        "task": tuned.task,
+        **{name: getattr(tuned, name) for name in tuned.kept},
         "columns": tuned.columns,
         "max_length": tuned.max_length,
         "packed": tuned.hidden is hidden_packed,
@@ -136,10 +134,10 @@ def _record(tuned: TunedModel) -> dict[str, Any]:
     }
 
 
-def _known(record: dict[str, Any]) -> dict[str, Any]:
+def _known(record: dict[str, Any], kind: type[TunedModel]) -> dict[str, Any]:
     """The fields of a `TunedModel` beside its model and tokenizer."""
     return {
-        **{name: record[name] for name in ("classes", "columns", "max_length", "options", "metrics")},
+        **{name: record[name] for name in (*kind.kept, "columns", "max_length", "options", "metrics")},
         "hidden": hidden_packed if record["packed"] else hidden_padded,
         "report": _preflight(record["report"]),
         "summary": _summary(record["summary"]),
@@ -162,7 +160,8 @@ def _summary(record: dict[str, Any]) -> Summary:
 def _progress(record: dict[str, Any]) -> Progress:
     steps = tuple(Stepped(**step) for step in record["steps_log"])
     evaluations = tuple(Evaluated(**evaluation) for evaluation in record["evaluations"])
-    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations})
+    samples = tuple(Sampled(one["step"], tuple(_pairs(one["texts"]))) for one in record.get("samples", ()))
+    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations, "samples": samples})
 
 
 def _pairs(items: list[list[Any]]) -> list[tuple[Any, Any]]:

@@ -76,6 +76,7 @@ class Summary:
         scores: metrics beside the baselines, None when nothing was validated.
         facts: (name, value) pairs: data, training, time, versions.
         warnings: those of the pre-flight and of the run.
+        task: as the option ``task`` has it.
     """
 
     title: str
@@ -85,3 +86,4 @@ class Summary:
     scores: Scores | None
     facts: Sequence[tuple[str, str]]
     warnings: Sequence[str] = field(default_factory=tuple)
+    task: str = "classify"

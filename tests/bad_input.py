@@ -256,14 +256,14 @@ TABLES = [
     ),
     Bad(
         "texts without labels",
-        "%%finetune\ndata = ['a fine film', 'a dull film']",
-        "DataError: data, row 0, is a str: every row must be a dict such as {'text': ..., 'label': ...}",
+        "%%finetune\ndata = ['a fine film', 'a dull film']\ntask = 'classify'",
+        "DataError: no column is left for the label: the table has only 'text'",
     ),
     Bad(
         "the data's name in quotes",
         "%%finetune\ndata = 'reviews'",
         "DataError: data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, "
-        ".parquet, and the first four as .gz); the name of a DataFrame has no quotes",
+        ".txt, .parquet, and the first five as .gz); the name of a DataFrame has no quotes",
     ),
     Bad(
         "one column",
@@ -366,7 +366,7 @@ COLUMNS = [
     ),
     Bad(
         "no column left",
-        "%finetune texts",
+        "%finetune texts --task classify",
         "DataError: no column is left for the label: the table has only 'review'",
         "texts = reviews[['review']]",
     ),

@@ -183,10 +183,10 @@ def test_given_validation_and_leaks(films: pd.DataFrame) -> None:
 
 
 def test_early_stop_says_so_and_keeps_the_best(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpt_magic.run import _Evaluate
+    from gpt_magic.tasks.classify import ClassifyTask
 
     losses = iter([0.5, 0.4, 0.6, 0.7, 0.8])
-    monkeypatch.setattr(_Evaluate, "__call__", lambda _: {"loss": next(losses), "accuracy": 0.5, "macro_f1": 0.5})
+    monkeypatch.setattr(ClassifyTask, "evaluate", lambda *_: {"loss": next(losses), "accuracy": 0.5, "macro_f1": 0.5})
     run = finished(films, epochs=30, early_stop=2)
     assert run.summary.status == (
         "stopped early at step 28 of 210: the validation loss no longer fell; weights of step 14, which had the lowest "

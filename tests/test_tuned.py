@@ -331,7 +331,7 @@ def test_history_repr_and_card(clf: TunedModel) -> None:
     assert {3, 6, 9, 12, 15, 18, 20} <= set(history["step"])
     evaluated = set(history["step"][history["valid_loss"].notna()])
     assert {step for step in history["step"] if step % 3} <= evaluated | {20}
-    assert repr(clf).startswith("<TunedModel classify · GPT2LMHeadModel · ")
+    assert repr(clf).startswith("<TunedClassifier classify · GPT2LMHeadModel · ")
     assert f"accuracy {clf.metrics['accuracy']:.3f}" in repr(clf)
     assert len(repr(clf)) < 160
     assert "macro F1" in clf._repr_html_()

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gpt_magic.errors import DataError, a_kind, listing, plural, short
 
@@ -37,6 +37,18 @@ class Examples:
         return Examples(
             [self.texts[i] for i in chosen], [self.labels[i] for i in chosen], [self.index[i] for i in chosen]
         )
+
+
+class Rows(Protocol):
+    """What checks on texts alone need: `Examples`, or passages to write on from."""
+
+    @property
+    def texts(self) -> list[str]: ...  # noqa: D102
+
+    @property
+    def index(self) -> list[Any]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
 
 
 @dataclass
@@ -81,7 +93,7 @@ def check_rows(frame: "pd.DataFrame", text: str, label: str, missing: str, findi
     no_text, no_label = blank(frame[text]), blank(frame[label])
     bad = no_text | no_label
     if bad.any() and missing == "error":
-        raise DataError(_missing_message(frame, {text: no_text, label: no_label}, what))
+        raise DataError(missing_message(frame, {text: no_text, label: no_label}, what))
     if bad.all():
         raise DataError(f"{what}: no row has both a text in {text!r} and a label in {label!r}")
     if bad.any():
@@ -169,7 +181,7 @@ def check_conflicts(examples: Examples, findings: Findings) -> None:
         )
 
 
-def check_leaks(train: Examples, valid: Examples, findings: Findings) -> None:
+def check_leaks(train: Rows, valid: Rows, findings: Findings) -> None:
     """Warn about validation rows whose text the model also trains on."""
     exact = set(train.texts)
     folded = {normalise(text) for text in exact}
@@ -239,6 +251,7 @@ def class_order(labels: "pd.Series[Any]", plain: list[Hashable]) -> list[Hashabl
     return sorted(present)  # type: ignore[type-var]  # one kind, see plain_labels
 
 
-def _missing_message(frame: "pd.DataFrame", bad: "dict[str, pd.Series[Any]]", what: str) -> str:
+def missing_message(frame: "pd.DataFrame", bad: "dict[str, pd.Series[Any]]", what: str) -> str:
+    """Which columns are empty in which rows, and what to do."""
     parts = [f"column {column!r} is empty in {rows(frame.index[mask])}" for column, mask in bad.items() if mask.any()]
     return f"{what}: {'; '.join(parts)}. Fill them, or say missing = 'drop' to leave such rows out"

@@ -21,6 +21,9 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("target", "targets", "class", "category", "sentiment", "intent", "topic", "类别"),
         ("output", "outputs", "y", "rating", "stars", "score", "emotion"),
     ),
+    "prompt": (("prompt", "prompts"), ("instruction", "question", "input", "source", "context")),
+    "completion": (("completion", "completions"), ("response", "answer", "output", "target", "reply")),
+    "messages": (("messages",), ("conversation", "conversations", "dialogue", "chat")),
 }
 
 
@@ -62,6 +65,15 @@ def find_roles(frame: "pd.DataFrame", given: dict[str, str | None]) -> Roles:
         same = next(iter(doubled.values()))
         raise DataError(f"{' and '.join(doubled)} are both the column {same!r}: name two different columns")
     return Roles({role: columns[role] for role in given}, tuple(found))
+
+
+def find_roles_in_valid(frame: "pd.DataFrame", roles: Roles) -> None:
+    """Raise `DataError` when the validation table lacks a column that the training table has."""
+    for role, column in roles.columns.items():
+        if column not in frame.columns:
+            raise DataError(
+                f"valid has no column {column!r} for the {role}; it has {listing(map(repr, frame.columns), 12)}"
+            )
 
 
 def _given(frame: "pd.DataFrame", role: str, column: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, ClassVar
 
 from gpt_magic.data.checks import (
     Examples,
@@ -14,16 +14,21 @@ from gpt_magic.data.checks import (
     check_rows,
     class_order,
 )
-from gpt_magic.data.columns import Roles, find_roles
+from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import split
-from gpt_magic.errors import DataError, listing
+from gpt_magic.errors import DataError
 from gpt_magic.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
 class LabelledData:
     """Checked examples, split."""
+
+    task: ClassVar[str] = "classify"
 
     roles: Roles
     classes: list[Hashable]
@@ -34,12 +39,9 @@ class LabelledData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_labelled(options: Options) -> LabelledData:
-    """Read and check the tables and settle who trains and who validates."""
-    if options.data is None:
-        raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
+def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
+    """Check the tables and settle who trains and who validates."""
     findings = Findings()
-    frame = read_table(options.data)
     roles = find_roles(frame, {"text": options.text, "label": options.label})
     text, label = roles.columns["text"], roles.columns["label"]
     examples = check_rows(frame, text, label, options.missing, findings, "data")
@@ -71,12 +73,3 @@ def read_labelled(options: Options) -> LabelledData:
     if not len(valid) and (options.early_stop or options.eval_every):
         findings.warnings.append("early_stop and eval_every do nothing without validation rows")
     return LabelledData(roles, classes, train, valid, how, len(frame), findings)
-
-
-def find_roles_in_valid(frame: Any, roles: Roles) -> None:
-    """Raise `DataError` when the validation table lacks a column that the training table has."""
-    for role, column in roles.columns.items():
-        if column not in frame.columns:
-            raise DataError(
-                f"valid has no column {column!r} for the {role}; it has {listing(map(repr, frame.columns), 12)}"
-            )

@@ -17,8 +17,9 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     """Turn ``data`` into a DataFrame whose columns are texts; the caller's object is never changed.
 
     Args:
-        data: DataFrame, mapping of columns, list of dicts, ``datasets.Dataset``, anything with ``to_pandas()``
-            (Arrow and Polars tables), or a path to CSV, TSV, JSONL, JSON (all four also ``.gz``) or Parquet.
+        data: DataFrame, mapping of columns, list of dicts, list of texts (column ``text``), ``datasets.Dataset``,
+            anything with ``to_pandas()`` (Arrow and Polars tables), or a path to CSV, TSV, JSONL, JSON, TXT (one
+            text; all five also ``.gz``) or Parquet.
         what: the option's name, for messages.
 
     Raises:
@@ -73,6 +74,8 @@ def _checked(frame: "pd.DataFrame", what: str) -> "pd.DataFrame":
 def _from_records(records: "list[Any] | tuple[Any, ...]", what: str) -> "pd.DataFrame":
     import pandas as pd
 
+    if records and all(isinstance(record, str) for record in records):
+        return pd.DataFrame({"text": pd.Series(list(records), dtype=object)})
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise DataError(
@@ -121,7 +124,7 @@ def _read_file(name: str | Path, what: str) -> Any:
     path = Path(name).expanduser()
     if not is_file_name(path.name):
         raise DataError(
-            f"{what} = '{path}' is not a file that gpt_magic reads ({', '.join(_READERS)}, and the first four as .gz); "
+            f"{what} = '{path}' is not a file that gpt_magic reads ({', '.join(_READERS)}, and the first five as .gz); "
             "the name of a DataFrame has no quotes"
         )
     if not path.is_file():
@@ -182,6 +185,11 @@ def _read_json(path: Path) -> Any:
         return _parsed(file.read())
 
 
+def _read_text(path: Path) -> list[str]:
+    with _open(path) as file:
+        return [file.read()]
+
+
 def _read_parquet(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
@@ -206,5 +214,6 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".tsv": _read_csv("\t"),
     ".jsonl": _read_jsonl,
     ".json": _read_json,
+    ".txt": _read_text,
     ".parquet": _read_parquet,
 }

@@ -11,6 +11,9 @@ import numpy as np
 # One GPT-2 text of full length (1024 tokens) fills this.
 ATTENTION_AREA = 2**20
 
+# Numbers that a head computes in one forward pass: 512 MB of logits in float32, and as much for their gradients.
+HEAD_OUTPUTS = 2**27
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -59,18 +62,31 @@ def plan(rows: int, rows_per_step: int, steps: int, seed: int) -> Iterator[list[
             yield order[start : start + rows_per_step]
 
 
-def forward_passes(rows: Sequence[int], lengths: np.ndarray, batch_size: int) -> list[list[int]]:
+def forward_passes(
+    rows: Sequence[int], lengths: np.ndarray, batch_size: int, outputs: np.ndarray | None = None
+) -> list[list[int]]:
     """Cut a step's rows into forward passes of at most ``batch_size`` rows of like lengths.
 
     The order of the rows within a step does not matter to the step: they are sorted by length, so that rows
     that meet in attention fill its area well, and a long one does not make its neighbours long.
+
+    Args:
+        rows: numbers of the rows.
+        lengths: tokens of every row that there is, not only of ``rows``.
+        outputs: numbers that the head computes for each of ``rows``, ``(rows,)``; None where they are few.
     """
     passes: list[list[int]] = []
-    for row in sorted(rows, key=lambda row: -lengths[row]):
+    taken = 0  # outputs of the pass that is being filled
+    order = np.argsort(-lengths[np.asarray(rows, dtype=np.int64)], kind="stable")
+    for place in order.tolist():
+        row, more = rows[place], 0 if outputs is None else int(outputs[place])
+        full = not passes or len(passes[-1]) == batch_size or taken + more > HEAD_OUTPUTS
         # Sorted from the longest: the first row of a pass sets the length of its area.
-        if not passes or len(passes[-1]) == batch_size or _area(passes[-1], lengths) > ATTENTION_AREA:
+        if full or _area(passes[-1], lengths) > ATTENTION_AREA:
             passes.append([])
+            taken = 0
         passes[-1].append(row)
+        taken += more
     return passes
 
 

@@ -60,6 +60,7 @@ class Evaluated:
     """The validation rows were scored after ``step``.
 
     Attributes:
+        step: optimizer steps made; 0 is the base as it was.
         metrics: the task's metrics, ``loss`` among them.
         best: whether no earlier evaluation had a lower loss.
         seconds: time the evaluation took.
@@ -72,7 +73,19 @@ class Evaluated:
     seconds: float
 
 
-Event = Phase | Planned | Stepped | Evaluated
+@dataclass(frozen=True)
+class Sampled:
+    """What the model writes after ``step``.
+
+    Attributes:
+        texts: (prompt, continuation) pairs.
+    """
+
+    step: int
+    texts: tuple[tuple[str, str], ...]
+
+
+Event = Phase | Planned | Stepped | Evaluated | Sampled
 Emit = Callable[[Event], None]
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded, forward_passes, plan, steps_per_epoch
-from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Stepped, StopRequested
+from gpt_magic.engine.checkpoint import Checkpoints
+from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
+from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.schedule import build_optimizer, build_scheduler
@@ -20,7 +23,14 @@ Hidden = Callable[[nn.Module, Sequence[np.ndarray], Sequence[np.ndarray]], Tenso
 
 
 class Objective(Protocol):
-    """What a task brings to the loop."""
+    """What a task brings to the loop.
+
+    Attributes:
+        outputs: numbers that the head computes for a scored position, such as the size of the vocabulary.
+    """
+
+    @property
+    def outputs(self) -> int: ...  # noqa: D102  # see the class
 
     def weights(self, targets: np.ndarray) -> np.ndarray:
         """The share that each scored position has in the loss, ``(scored,)``."""
@@ -44,6 +54,7 @@ class Settings:
     early_stop: int
     eval_every: int
     seed: int
+    optimizer: str = "adamw"
 
     @property
     def rows_per_step(self) -> int:
@@ -60,7 +71,9 @@ class Job:
         objective: the task's loss.
         train: the rows to learn from.
         evaluate: scores the validation rows; None when there are none.
+        sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
+        checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
     """
 
     model: nn.Module
@@ -69,7 +82,9 @@ class Job:
     settings: Settings
     machine: Machine
     evaluate: Callable[[], Mapping[str, Any]] | None = None
+    sample: Callable[[], tuple[tuple[str, str], ...]] | None = None
     hidden: Hidden = hidden_packed
+    checkpoints: Checkpoints | None = None
 
 
 @dataclass(frozen=True)
@@ -101,16 +116,24 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     loss when there was an evaluation, else those of the last whole step.
     """
     settings, model = job.settings, job.model
-    optimizer = build_optimizer(model, settings.learning_rate, settings.weight_decay)
+    optimizer = build_optimizer(settings.optimizer, model, settings.learning_rate, settings.weight_decay)
     scheduler = build_scheduler(optimizer, settings.schedule, settings.warmup, settings.steps)
     per_epoch = steps_per_epoch(len(job.train), settings.rows_per_step)
     lengths = job.train.lengths()
     keeper = _Keeper(model)
     step, seconds, reason, error = 0, 0.0, "done", None
+    due = False  # whether an evaluation of this step is still to be made
+    kept = _Kept(job.checkpoints, model, optimizer, scheduler, keeper)
+    if saved := kept.load():
+        step, seconds, due = saved
     emit(Planned(settings.steps, per_epoch, len(job.train)))
     emit(Phase("training"))
     try:
-        for rows in plan(len(job.train), settings.rows_per_step, settings.steps, settings.seed):
+        ahead = islice(plan(len(job.train), settings.rows_per_step, settings.steps, settings.seed), step, None)
+        if due and _enough(job, keeper, step, per_epoch, emit):  # the run was cut inside of it
+            reason, ahead = "early_stop", islice(ahead, 0)
+        due = False
+        for rows in ahead:
             if control.stop.is_set():
                 reason = "stopped"
                 break
@@ -125,14 +148,14 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
             step += 1
             took = time.perf_counter() - began
             seconds += took
-            epoch = step / per_epoch
-            emit(Stepped(step, epoch, loss, rate, norm, int(lengths[rows].sum()), took))
-            if job.evaluate is not None and _evaluation_due(step, per_epoch, settings):
-                keeper.evaluated(step, epoch, job.evaluate, emit)
-                patience = settings.early_stop * per_epoch
-                if patience and step - keeper.step >= patience and step < settings.steps:
-                    reason = "early_stop"
-                    break
+            emit(Stepped(step, step / per_epoch, loss, rate, norm, int(lengths[rows].sum()), took))
+            due = _evaluation_due(step, per_epoch, settings)
+            if due and _enough(job, keeper, step, per_epoch, emit):
+                reason = "early_stop"
+                break
+            due = False
+            if kept.due():
+                kept.save(step, seconds, due)
     except StopRequested:
         reason = "stopped"
     except Exception as failure:  # whatever failed, the weights learned so far are handed back
@@ -140,8 +163,10 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     finally:
         optimizer.zero_grad(set_to_none=True)
         model.eval()
-    kept, metrics = keeper.restore(step)
-    return Outcome(reason, step, settings.steps, kept, metrics, seconds, error)
+    if reason == "stopped":
+        kept.save(step, seconds, due)
+    kept_step, metrics = keeper.restore(step)
+    return Outcome(reason, step, settings.steps, kept_step, metrics, seconds, error)
 
 
 def _accumulate_gradients(job: Job, rows: Sequence[int], lengths: np.ndarray, step: int) -> float:
@@ -155,8 +180,9 @@ def _accumulate_gradients(job: Job, rows: Sequence[int], lengths: np.ndarray, st
     total = float(sum(job.objective.weights(target).sum() for target in targets.values())) or 1.0
     device = job.machine.device
     loss = 0.0
-    for some in forward_passes(rows, lengths, job.settings.batch_size):
-        with job.machine.autocast():
+    scored = np.fromiter((len(job.train.scored[row]) for row in rows), dtype=np.int64, count=len(rows))
+    for some in forward_passes(rows, lengths, job.settings.batch_size, scored * job.objective.outputs):
+        with job.machine.autocast(), fast_kernels(job.model):  # for the head too
             hidden = job.hidden(job.model, [job.train.ids[r] for r in some], [job.train.scored[r] for r in some])
             expected = torch.from_numpy(np.concatenate([targets[r] for r in some])).to(device)
             losses = job.objective.losses(job.model, hidden, expected)
@@ -187,6 +213,17 @@ def _clip(model: nn.Module, largest: float, step: int, encoded: Encoded, rows: S
         where = listing(encoded.index[row] for row in rows)
         raise TrainingError(f"the gradient is {norm} at step {step} (rows {where}): {_ADVICE}")
     return norm
+
+
+def _enough(job: Job, keeper: "_Keeper", step: int, per_epoch: int, emit: Emit) -> bool:
+    """Look at what was learned; whether it has not become better for as long as ``early_stop`` waits."""
+    if job.sample is not None:
+        emit(Sampled(step, job.sample()))
+    if job.evaluate is None:
+        return False
+    keeper.evaluated(step, step / per_epoch, job.evaluate, emit)
+    patience = job.settings.early_stop * per_epoch
+    return bool(patience) and step - keeper.step >= patience and step < job.settings.steps
 
 
 def _evaluation_due(step: int, per_epoch: int, settings: Settings) -> bool:
@@ -222,3 +259,40 @@ class _Keeper:
             self.model.load_state_dict(self._best)
         self._best = {}
         return self.step, self._metrics
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold of it."""
+        return {"step": self.step, "best": self._best, "metrics": dict(self._metrics), "loss": self._loss}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` gave."""
+        self.step, self._best, self._metrics, self._loss = (state[k] for k in ("step", "best", "metrics", "loss"))
+
+
+@dataclass
+class _Kept:
+    """All that a checkpoint holds of a run, where it is found and put back."""
+
+    checkpoints: Checkpoints | None
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    keeper: _Keeper
+
+    def due(self) -> bool:
+        return self.checkpoints is not None and self.checkpoints.due()
+
+    def save(self, step: int, seconds: float, due: bool) -> None:
+        if self.checkpoints is not None:
+            parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
+            clock = {"step": step, "seconds": seconds, "due": due}
+            self.checkpoints.save({**parts, "keeper": self.keeper.state(), **clock})
+
+    def load(self) -> tuple[int, float, bool] | None:
+        """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
+        if self.checkpoints is None or (state := self.checkpoints.load()) is None:
+            return None
+        for name in ("model", "optimizer", "scheduler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.keeper.load_state(state["keeper"])
+        return state["step"], state["seconds"], state.get("due", False)

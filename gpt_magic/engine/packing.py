@@ -2,8 +2,9 @@
 
 The rows stand one after another in a single row whose ``position_ids`` restart at 0. Everything that works
 token by token (embeddings, layer norms, matrix products, nearly all of the arithmetic) sees no padding. Only
-inside attention, where tokens meet, are the rows laid out side by side again; there causality alone keeps the
-filled-up ends from being seen. The result equals the padded forward up to rounding; `fits_packed` checks it.
+inside attention, where tokens meet, are the rows laid out side by side again, those of like lengths together; there
+causality alone keeps the filled-up ends from being seen. The result equals the padded forward up to rounding;
+`fits_packed` checks it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,31 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.kernels import fast_kernels
+from gpt_magic.engine.layout import Layout, Queries, like_lengths
 
 ATTENTION = "gpt_magic_packed"
 
 # Families checked against padded forwards in the tests; others are checked when they are first used.
 KNOWN = frozenset({"gpt2"})
 
-
-class Layout:
-    """Where every token of a packed row stands when the rows are laid side by side.
-
-    Attributes:
-        rows, longest: shape of the side-by-side layout.
-        spread: for each of its ``rows * longest`` places the packed token that stands there (0 in filled-up ends).
-        gather: for each packed token its place, ``(tokens,)``.
-    """
-
-    def __init__(self, lengths: np.ndarray, device: torch.device) -> None:
-        self.rows, self.longest = len(lengths), int(lengths.max())
-        row = np.repeat(np.arange(self.rows), lengths)
-        self.positions = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        places = row * self.longest + self.positions
-        spread = np.zeros(self.rows * self.longest, dtype=np.int64)
-        spread[places] = np.arange(len(row))
-        self.spread = torch.from_numpy(spread).to(device)
-        self.gather = torch.from_numpy(places).to(device)
+# The share of scored tokens up to which the last block is computed at these alone.
+FEW = 0.75
 
 
 def packed_attention(
@@ -51,15 +37,17 @@ def packed_attention(
     dropout: float = 0.0,
     scaling: float | None = None,
     packed_layout: Layout | None = None,
+    packed_queries: Queries | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each row of a packed row; transformers' attention interface.
 
     Args:
         query, key, value: ``(1, heads, tokens, head size)``; keys and values may have fewer heads (grouped queries).
+        packed_queries: the tokens whose output is wanted; None for all.
 
     Returns:
-        The output ``(1, tokens, heads, head size)``, and no weights.
+        The output ``(1, tokens or queries, heads, head size)``, and no weights.
 
     Raises:
         ValueError: the model wants something of its attention that is not built here, such as a sliding window.
@@ -67,18 +55,20 @@ def packed_attention(
     wanted = [name for name in ("sliding_window", "softcap", "s_aux") if other.get(name) is not None]
     if attention_mask is not None or packed_layout is None or wanted:
         raise ValueError(f"packed attention has no {wanted or 'masks'}")
-    where = packed_layout
-
-    def side_by_side(part: Tensor) -> Tensor:
-        """``(1, heads, tokens, size)`` to ``(heads, rows, longest, size)``: all one to the kernel which axis leads."""
-        laid = part[0].index_select(1, where.spread).view(part.shape[1], where.rows, where.longest, part.shape[3])
-        groups = query.shape[1] // part.shape[1]
-        return laid if groups == 1 else laid.repeat_interleave(groups, dim=0)
-
-    out = nn.functional.scaled_dot_product_attention(
-        side_by_side(query), side_by_side(key), side_by_side(value), dropout_p=dropout, is_causal=True, scale=scaling
-    )
-    return out.flatten(1, 2).index_select(1, where.gather).transpose(0, 1)[None], None
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    asking: Layout = packed_layout
+    seen: Sequence[Tensor | None] = [None] * len(packed_layout.shapes)
+    if packed_queries is not None:
+        asking, seen = packed_queries.layout, packed_queries.seen
+        query = query.index_select(2, packed_queries.at)
+    keys, values = packed_layout.side_by_side(key), packed_layout.side_by_side(value)
+    out = [
+        nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None, scale=scaling)
+        for q, k, v, mask in zip(asking.side_by_side(query), keys, values, seen, strict=True)
+    ]
+    return asking.one_after_another(out), None
 
 
 @contextmanager
@@ -110,15 +100,38 @@ def hidden_packed(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[
     device = next(model.parameters()).device
     lengths = np.array([len(row) for row in ids])
     starts = np.cumsum(lengths) - lengths
-    layout = Layout(lengths, device)
+    groups = like_lengths(lengths, device)
+    layout = Layout(lengths, groups, device)
     tokens = torch.from_numpy(np.concatenate(ids).astype(np.int64)).to(device)
     positions = torch.from_numpy(layout.positions).to(device)
     at = torch.from_numpy(np.concatenate([start + some for start, some in zip(starts, scored, strict=True)])).to(device)
-    with packing(model):
+    with packing(model), fast_kernels(model):
+        if 0 < len(at) <= FEW * len(tokens) and _is_gpt2(model):
+            queries = Queries(scored, at, layout, groups)
+            return _gpt2_at(model.base_model, tokens[None], positions[None], layout, queries)
         out = model.base_model(  # type: ignore[operator]
             input_ids=tokens[None], position_ids=positions[None], use_cache=False, packed_layout=layout
         )
     return out.last_hidden_state[0, at]  # type: ignore[no-any-return]
+
+
+def _is_gpt2(model: nn.Module) -> bool:
+    from transformers import GPT2Model
+
+    trunk: Any = model.base_model
+    return type(trunk) is GPT2Model and not trunk.config.add_cross_attention
+
+
+def _gpt2_at(trunk: Any, tokens: Tensor, positions: Tensor, layout: Layout, queries: Queries) -> Tensor:
+    """Hidden states ``(queries, hidden)``; the last block, past its keys and values, computes nothing else."""
+    hidden = trunk.drop(trunk.wte(tokens) + trunk.wpe(positions))
+    for block in trunk.h[:-1]:
+        hidden = block(hidden, packed_layout=layout)
+    last = trunk.h[-1]
+    # With dropout it draws fewer random numbers than the whole block would: repeatable, but another run.
+    attended, _ = last.attn(last.ln_1(hidden), packed_layout=layout, packed_queries=queries)
+    hidden = attended[0] + hidden[0, queries.at]
+    return trunk.ln_f(hidden + last.mlp(last.ln_2(hidden)))  # type: ignore[no-any-return]
 
 
 def hidden_padded(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np.ndarray]) -> Tensor:
@@ -127,9 +140,10 @@ def hidden_padded(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[
     lengths = torch.tensor([len(row) for row in ids])
     tokens = nn.utils.rnn.pad_sequence([torch.from_numpy(row.astype(np.int64)) for row in ids], batch_first=True)
     mask = torch.arange(tokens.shape[1])[None] < lengths[:, None]  # by length: a pad token may also be text
-    out = model.base_model(  # type: ignore[operator]
-        input_ids=tokens.to(device), attention_mask=mask.long().to(device), use_cache=False
-    )
+    with fast_kernels(model):
+        out = model.base_model(  # type: ignore[operator]
+            input_ids=tokens.to(device), attention_mask=mask.long().to(device), use_cache=False
+        )
     rows = torch.from_numpy(np.repeat(np.arange(len(ids)), [len(some) for some in scored])).to(device)
     at = torch.from_numpy(np.concatenate(list(scored))).to(device)
     return out.last_hidden_state[rows, at]  # type: ignore[no-any-return]

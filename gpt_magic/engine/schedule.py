@@ -1,8 +1,10 @@
 """The optimizer and how its learning rate moves."""
 
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+
+from gpt_magic.engine.muon import Muon
 
 _GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
 _LOWEST, _HIGHEST = 2e-5, 1e-3
@@ -20,8 +22,13 @@ def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str
     return float(f"{rate:.0e}"), f"default for {parameters / 1e6:,.0f} M parameters"
 
 
-def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
-    """AdamW (Loshchilov & Hutter 2019) with two groups: matrices and embeddings decay, biases and norms do not."""
+def build_optimizer(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:
+    """``adamw`` or ``muon``.
+
+    AdamW (Loshchilov & Hutter 2019) has two groups: matrices and embeddings decay, biases and norms do not.
+    """
+    if name == "muon":
+        return Muon(model, learning_rate, weight_decay)
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
@@ -30,7 +37,7 @@ def build_optimizer(model: nn.Module, learning_rate: float, weight_decay: float)
     return AdamW(groups, lr=learning_rate, fused=True)
 
 
-def build_scheduler(optimizer: AdamW, schedule: str, warmup: float, steps: int) -> LRScheduler:
+def build_scheduler(optimizer: Optimizer, schedule: str, warmup: float, steps: int) -> LRScheduler:
     """transformers' own schedules; ``warmup`` below 1 is a share of ``steps``, else a count."""
     from transformers import get_scheduler
 

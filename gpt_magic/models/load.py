@@ -78,9 +78,7 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
         ModelError: the base is not a GPT-style model that transformers can put a classification head on, or its
             weights are damaged or those of another model.
     """
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification as Auto
+    from transformers import AutoModelForSequenceClassification
 
     config = _config(base)
     labels = {i: str(label) for i, label in enumerate(classes)}
@@ -89,22 +87,40 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
     config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
     config.pad_token_id = pad_token_id
     config.problem_type = "single_label_classification"
+    return _load(base, config, AutoModelForSequenceClassification, "score", same_classes, dropout)
+
+
+def load_language_model(base: Base, dropout: float | None) -> Any:
+    """The base with its language-model head, in float32 and evaluation mode.
+
+    Raises:
+        ModelError: the base is not a GPT-style language model, or its weights are damaged or those of another model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    return _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout)
+
+
+def _load(base: Base, config: Any, auto: Any, head: str, keep_head: bool, dropout: float | None) -> Any:
+    import torch
+    from safetensors import SafetensorError
+
     config.dtype = torch.float32
     try:
         with quiet():
             if not base.pretrained:
-                model = Auto.from_config(config)
+                model = auto.from_config(config)
             elif isinstance(base.source, tuple):
-                model = _from_object(Auto.from_config(config), base.source[0], same_classes)
+                model = _from_object(auto.from_config(config), base.source[0], head, keep_head)
             else:
-                model = _from_folder(base, config, same_classes)
+                model = _from_folder(base, config, auto, head, keep_head)
     except SafetensorError as error:
         raise ModelError(
             f"base = {base.name!r}: its weights are damaged ({_first_line(error)}); save or download them again"
         ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
-    if not hasattr(model, "score"):
+    if not hasattr(model, head):
         raise ModelError(_not_a_gpt(base, config))
     if dropout is not None:
         _set_dropout(model, dropout)
@@ -140,19 +156,18 @@ def _config(base: Base) -> Any:
         raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
 
 
-def _from_object(new: Any, old: Any, same_classes: bool) -> Any:
+def _from_object(new: Any, old: Any, head: str, keep_head: bool) -> Any:
     """Copy what fits from the user's own model, which stays as it is."""
     new.base_model.load_state_dict(old.base_model.state_dict())
-    if same_classes and getattr(old, "score", None) is not None:
-        new.score.load_state_dict(old.score.state_dict())
+    if keep_head and getattr(old, head, None) is not None:
+        getattr(new, head).load_state_dict(getattr(old, head).state_dict())
     return new
 
 
-def _from_folder(base: Base, config: Any, same_classes: bool) -> Any:
+def _from_folder(base: Base, config: Any, auto: Any, head: str, keep_head: bool) -> Any:
     import torch
-    from transformers import AutoModelForSequenceClassification as Auto
 
-    model, found = Auto.from_pretrained(
+    model, found = auto.from_pretrained(
         base.source,
         config=config,
         dtype=torch.float32,
@@ -163,12 +178,13 @@ def _from_folder(base: Base, config: Any, same_classes: bool) -> Any:
         output_loading_info=True,
     )
     lost = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    fresh_trunk = sorted(key for key in lost if not key.startswith("score."))
+    fresh_trunk = sorted(key for key in lost if not key.startswith(f"{head}."))
     # transformers would go on from random numbers.
-    if hasattr(model, "score") and fresh_trunk:
+    if hasattr(model, head) and fresh_trunk:
         raise ValueError(f"its weights lack, or have in another shape than its config, {listing(fresh_trunk, 3)}")
-    if hasattr(model, "score") and not same_classes and "score.weight" not in lost:
-        torch.nn.init.normal_(model.score.weight, std=getattr(config, "initializer_range", 0.02))
+    weight = f"{head}.weight"
+    if hasattr(model, head) and not keep_head and weight not in lost:
+        torch.nn.init.normal_(getattr(model, head).weight, std=getattr(config, "initializer_range", 0.02))
     return model
 
 

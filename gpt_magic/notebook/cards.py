@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gpt_magic.errors import plural
 from gpt_magic.notebook.markup import (
+    BORDER,
     clean,
     esc,
     facts_table,
@@ -12,6 +14,7 @@ from gpt_magic.notebook.markup import (
     note,
     number,
     number_table,
+    passage,
     say,
     share,
     text_facts,
@@ -23,12 +26,14 @@ from gpt_magic.notebook.markup import (
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 
 if TYPE_CHECKING:
-    from gpt_magic.tasks.evaluation import Evaluation
+    from gpt_magic.tasks.evaluation import Evaluation, LanguageEvaluation
 
 _LENGTHS = "tokens a text"  # the fact whose place the picture takes
-_LOWER_IS_BETTER = ("loss", "perplexity", "error")
+_LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error")
 _SHARES = ("accuracy", "f1", "precision", "recall", "auc", "match")
+_TRY = {"generate": "the beginning of a text"}
 _MOST_CLASSES = 30
+_MOST_MEMORISED = 8
 _MOST_BARS = 16
 _MOST_CONFUSED = 12
 
@@ -86,8 +91,8 @@ def card_html(summary: Summary) -> str:
     """What happened; stands in the notebook when the run is over."""
     parts = [title(summary.title), f'<div style="margin:2px 0">{_sign(summary)} {say(summary.status, 300)}</div>']
     if summary.name:
-        name = esc(summary.name, 60)
-        parts.append(note(f"The model is <code>{name}</code>; try <code>%predict {name} some text</code>"))
+        name, text = esc(summary.name, 60), _TRY.get(summary.task, "some text")
+        parts.append(note(f"The model is <code>{name}</code>; try <code>%predict {name} {text}</code>"))
     if summary.scores:
         head, rows, marked = _scores(summary.scores)
         cells = [[say(row[0], 80), *(_marked(cell) for cell in row[1:])] for row in rows]
@@ -177,3 +182,47 @@ def _confusion(evaluation: "Evaluation") -> str:
     wrong = [(n, i, j) for i, line in enumerate(matrix.tolist()) for j, n in enumerate(line) if n and i != j]
     rows = [[names[i], names[j], f"{n:,}"] for n, i, j in sorted(wrong, key=lambda w: -w[0])[:_MOST_CONFUSED]]
     return number_table(["true class", "taken for", "rows"], rows, "The most frequent mistakes") if rows else ""
+
+
+def language_html(evaluation: "LanguageEvaluation") -> str:
+    """Metrics of a language model, and what it repeats of its training texts where that was looked for."""
+    head = ["rows", "tokens", "perplexity", "bits per character", "loss"]
+    row = [f"{evaluation.rows:,}", f"{evaluation.tokens:,}"]
+    row += map(number, (evaluation.perplexity, evaluation.bits_per_character, evaluation.loss))
+    parts = [number_table(head, [row])]
+    if evaluation.truncated:
+        parts.append(note(f"{plural(evaluation.truncated, 'prompt')} lost the beginning, which did not fit"))
+    if evaluation.memorised is not None:
+        parts.append(_memorised(evaluation.memorised))
+    return frame(*parts)
+
+
+def _memorised(table: Any) -> str:
+    """The longest passages that also stand in the training texts."""
+    if not len(table):
+        return note("No passage of the training texts was found again.")
+    found = table.iloc[:_MOST_MEMORISED]
+    cells = zip(*(found[name] for name in ("kind", "characters", "words", "row", "text")), strict=True)
+    line = "padding:3px 12px 3px 0;text-align:left;vertical-align:top"
+    body = "".join(
+        f'<tr style="background:transparent"><th scope="row" style="{line};font-weight:normal;opacity:0.75">'
+        f"{say(kind, 60)}</th>"
+        f'<td style="{line};white-space:nowrap">{characters:,} characters, {plural(int(words), "word")}</td>'
+        f'<td style="{line}">{say(row, 40)}</td><td style="{line}">{passage(str(text), 300, 6)}</td></tr>'
+        for kind, characters, words, row, text in cells
+    )
+    top = "".join(
+        f'<th scope="col" style="{line};font-weight:normal;opacity:0.75;border-bottom:{BORDER}">{name}</th>'
+        for name in ("in a text that is", "repeats", "of row", "this passage")
+    )
+    more = len(table) - len(found)
+    return (
+        note(
+            "The longest passages that stand word for word in the training texts too. What is generated is memorised "
+            "where it repeats much longer ones than the held-out texts do."
+        )
+        + '<div style="overflow-x:auto"><table style="margin:6px 0;border-collapse:collapse;font-size:inherit;'
+        f'color:inherit"><thead style="border-bottom:none"><tr style="background:transparent">{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        + (note(f"and {more:,} more in <code>.memorised</code>") if more > 0 else "")
+    )

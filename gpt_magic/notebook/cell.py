@@ -155,6 +155,11 @@ def tables(namespace: Mapping[str, Any]) -> list[str]:
     return [name for name, value in namespace.items() if not name.startswith("_") and _is_table(value)]
 
 
+def is_tuned(value: Any) -> bool:
+    """Whether a value is a `TunedModel`; its class is not imported for that, because torch comes with it."""
+    return any(kind.__name__ == "TunedModel" for kind in type(value).__mro__)
+
+
 def parse_value(name: str, text: str, namespace: Mapping[str, Any]) -> Any:
     """The value of a flag: a table by name, else a Python literal, else the text itself."""
     option = find(name)

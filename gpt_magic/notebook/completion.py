@@ -1,4 +1,4 @@
-"""Tab in a ``%finetune`` line or a ``%%finetune`` cell: options, their values, tables and their columns."""
+"""Tab in a ``%finetune`` line or cell: options, their values, tables, their columns. In ``%predict``: models, flags."""
 
 import re
 import shlex
@@ -9,10 +9,12 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Bool
 
-from gpt_magic.notebook.cell import tables
+from gpt_magic.notebook.cell import is_tuned, tables
+from gpt_magic.notebook.texts import SETTINGS, SWITCHES
 from gpt_magic.options import choices, table
 
 _LINE = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}finetune\s")
+_PREDICT = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}predict\s")
 _CELL = re.compile(r"^\s*%%finetune(?=\s|$)")
 _DATA = re.compile(r"^\s*data\s*=\s*(\w+)", re.MULTILINE)
 
@@ -45,6 +47,9 @@ def _complete(context: CompletionContext, namespace: dict[str, Any]) -> SimpleMa
     magic = _LINE.match(before)
     if magic is not None:
         return _in_line(before[magic.end() :], context.line_with_cursor, namespace)
+    magic = _PREDICT.match(before)
+    if magic is not None and (context.cursor_line == 0 or "%%" not in magic[0]):
+        return _in_predict(before[magic.end() :], namespace)
     if context.cursor_line > 0 and _CELL.match(cell):
         return _in_body(before, cell, namespace)
     return SimpleMatcherResult(completions=[])
@@ -63,6 +68,20 @@ def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcher
     if word.startswith("-"):
         return _result([*flags, "--help", "--traceback"], fragment, word)
     return _result([*values, *tables(namespace), *flags], fragment, word)  # a switch needs no value
+
+
+def _in_predict(before: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
+    """After ``%predict ``: a model, then flags or a table; within a text nothing but flags."""
+    quote, word = _open_word(before)
+    if quote:
+        return SimpleMatcherResult(completions=[])
+    if word.startswith("-"):
+        return _result([*SETTINGS, *SWITCHES], word, word)
+    models = [name for name, value in namespace.items() if not name.startswith("_") and is_tuned(value)]
+    words = before.removesuffix(word).split()
+    if not any(name in words for name in models):
+        return _result(models, word, word)
+    return _result([*tables(namespace)] if words[-1] in models else [], word, word)
 
 
 def _in_body(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcherResult:

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from gpt_magic.engine.events import Evaluated, Stepped
 
-NAMES = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # the scores shown by preference, and what they are called
+# The scores shown by preference, and what they are called.
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "perplexity": "perplexity",
+    "bits_per_character": "bits per character",
+}
+SHARES = ("accuracy", "macro_f1")  # said as percentages
+_PLOTTED = (*SHARES, "bits_per_character")  # a perplexity that begins at 700 would hide that it went from 5 to 4
+_COUNTS = ("tokens", "rows")  # numbers that are no scores
 _MOST_POINTS = 500  # a curve is thinned to about so many
 
 Floats = NDArray[np.float64]
@@ -131,12 +140,21 @@ def _number(metrics: Mapping[str, Any], name: str) -> float:
 
 
 def score_names(evaluations: Sequence[Evaluated]) -> tuple[str, ...]:
-    """The metrics shown in the second panel: accuracy and macro F1, else the first two numbers beside the loss."""
+    """The metrics shown in the second panel: those known to say most, else the first two numbers beside the loss."""
+    return _chosen(evaluations, _PLOTTED)
+
+
+def said_names(evaluations: Sequence[Evaluated]) -> tuple[str, ...]:
+    """The metrics said in words and tables, perplexity among them."""
+    return _chosen(evaluations, tuple(NAMES))
+
+
+def _chosen(evaluations: Sequence[Evaluated], preferred: Sequence[str]) -> tuple[str, ...]:
     if not evaluations:
         return ()
     metrics = evaluations[-1].metrics
-    names = [name for name in metrics if name != "loss" and not math.isnan(_number(metrics, name))]
-    return tuple([name for name in NAMES if name in names] or names[:2])
+    numbers = [name for name in metrics if name not in ("loss", *_COUNTS) and not math.isnan(_number(metrics, name))]
+    return tuple([name for name in preferred if name in numbers] or numbers[:2])
 
 
 def score_limits(evaluations: Sequence[Evaluated], names: Sequence[str], now: Limits) -> Limits:
@@ -144,8 +162,13 @@ def score_limits(evaluations: Sequence[Evaluated], names: Sequence[str], now: Li
     values = np.concatenate([finite(evaluations, name)[1] for name in names] or [np.array([])])
     if not len(values):
         return Limits()
-    if values.min() < 0 or values.max() > 1:
+    if not are_shares(names) or values.min() < 0 or values.max() > 1:
         return now.around(float(values.min()), float(values.max()))
     # Shares: the top is always 100 %, the bottom only ever moves down.
     low = next(low for low in (0.95, 0.9, 0.8, 0.5, 0.0) if low < values.min() or low == 0)
     return Limits(low, 1.0, empty=False)
+
+
+def are_shares(names: Sequence[str]) -> bool:
+    """Whether values between 0 and 1 are parts of a whole; of most metrics they are."""
+    return not any(name in NAMES and name not in SHARES for name in names)

@@ -80,7 +80,7 @@ class _Safely:
 
 
 class NotebookView:
-    """Three outputs that are updated in place: pre-flight, then card; progress, then its words; the loss plot.
+    """Outputs that are updated in place: pre-flight, then card; progress, then its words; the loss plot; samples.
 
     The pre-flight stands apart from the progress line so that it is not redrawn four times a second: a reader
     can select its text.
@@ -93,6 +93,7 @@ class NotebookView:
         self._shown: dict[str, str] = {}
         self._plot: LossPlot | None = None
         self._plotted = (0, 0)  # steps and evaluations in the last picture
+        self._sampled = 0  # how often the model had written when its samples were last shown
 
     def open(self) -> None:
         """Start the clock; outputs appear when there is something to show."""
@@ -115,6 +116,9 @@ class NotebookView:
         if len(progress.steps_log) >= 2 and news != self._plotted and self._budget.due("plot", PLOT_SECONDS):
             self._plotted = news
             self._safely("the loss plot", lambda: self._budget.pay("plot", lambda: self._picture(progress)))
+        if len(progress.samples) != self._sampled:
+            self._sampled = len(progress.samples)
+            self._safely("the samples", lambda: self._samples(progress))
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """Leave the card, what the plot says in words, and the final picture."""
@@ -129,6 +133,8 @@ class NotebookView:
             )
         if len(progress.steps_log) >= 2:
             self._safely("the loss plot", lambda: self._picture(progress, final=True))
+        if progress.samples:
+            self._safely("the samples", lambda: self._samples(progress, final=True))
         if said := self._safely.line():
             sys.stderr.write(said)
 
@@ -138,6 +144,14 @@ class NotebookView:
         if "card" not in self._handles:
             self._html("card", "", "")  # takes its place above the progress line
         self._html("line", status.progress_html(progress), status.progress_text(progress))
+
+    def _samples(self, progress: Progress, *, final: bool = False) -> None:
+        """Below the plot, so that nothing moves when they grow."""
+        from gpt_magic.notebook import samples
+
+        if "plot" not in self._handles and not final:
+            self._html("plot", "", "")  # takes its place above them
+        self._html("samples", samples.samples_html(progress, final=final), samples.samples_text(progress, final=final))
 
     def _html(self, place: str, markup: str, text: str) -> None:
         if self._shown.get(place) != markup:
@@ -181,6 +195,7 @@ class TerminalView:
         self._safely = _Safely()
         self._width = 0  # columns of the line that stands
         self._evaluations = 0
+        self._sampled = 0
 
     def open(self) -> None:
         """Start the clock."""
@@ -198,6 +213,7 @@ class TerminalView:
             self._safely("the progress", lambda: self._log(progress))
         elif self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._rewrite(progress)))
+        self._safely("the samples", lambda: self._samples(progress))
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """Take the progress line away, print the card and what a plot would show."""
@@ -205,12 +221,13 @@ class TerminalView:
         from gpt_magic.notebook.cards import card_text
 
         self._safely("the progress line", self._erase)
+        self._safely("the samples", lambda: self._samples(progress))
         if summary is not None:
             self._safely("the card", lambda: self._print(card_text(summary)))
         if said := status.curves_text(progress):
             self._safely("the curves in words", lambda: self._print(said))
         if said := self._safely.line():
-            _write(self._stream, said)
+            write_to(self._stream, said)
 
     def _rewrite(self, progress: Progress) -> None:
         from gpt_magic.notebook.markup import cells
@@ -219,29 +236,38 @@ class TerminalView:
         columns = shutil.get_terminal_size((80, 24)).columns - 1  # a full line would wrap
         line = progress_text(progress, columns)
         width = cells(line)
-        _write(self._stream, "\r" + line + " " * (self._width - width))
+        write_to(self._stream, "\r" + line + " " * (self._width - width))
         self._width = width
 
     def _erase(self) -> None:
         if self._width:
-            _write(self._stream, "\r" + " " * self._width + "\r")
+            write_to(self._stream, "\r" + " " * self._width + "\r")
             self._width = 0
 
     def _log(self, progress: Progress) -> None:
         from gpt_magic.notebook.status import evaluation_text, progress_text
 
         for evaluation in progress.evaluations[self._evaluations :]:
-            _write(self._stream, evaluation_text(evaluation) + "\n")
+            write_to(self._stream, evaluation_text(evaluation) + "\n")
         self._evaluations = len(progress.evaluations)
         if progress.step and self._budget.due("log", _LOG_SECONDS):
-            self._budget.pay("log", lambda: _write(self._stream, progress_text(progress) + "\n"))
+            self._budget.pay("log", lambda: write_to(self._stream, progress_text(progress) + "\n"))
+
+    def _samples(self, progress: Progress) -> None:
+        """Print what was written since the last look, above the progress line."""
+        from gpt_magic.notebook.samples import sampled_text
+
+        for sampled in progress.samples[self._sampled :]:
+            self._erase()
+            write_to(self._stream, sampled_text(sampled) + "\n")
+        self._sampled = len(progress.samples)
 
     def _print(self, text: str) -> None:
         self._erase()
-        _write(self._out, text + "\n\n")
+        write_to(self._out, text + "\n\n")
 
 
-def _write(stream: TextIO, text: str) -> None:
+def write_to(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"  # a Windows console may lack the bars and the stars
     stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()

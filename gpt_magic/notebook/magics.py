@@ -16,33 +16,48 @@ from traitlets.config import Config
 
 from gpt_magic.errors import GptMagicError, OptionError, TrainingError, listing, nearest
 from gpt_magic.notebook import completion
-from gpt_magic.notebook.cell import Request, read_cell
-from gpt_magic.notebook.texts import find_texts, take_flags
+from gpt_magic.notebook.cell import Request, is_tuned, read_cell
+from gpt_magic.notebook.texts import SETTINGS, find_texts, merge_flags, take_flags
 from gpt_magic.options import Options, find, help_text
 
 _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     option = value
     ...
 
-Fine-tune a GPT-2 on DATA: the name of a DataFrame or list of dicts in this notebook, or the path of a
-CSV, TSV, JSONL or Parquet file. The body takes Python assignments to the options below; their right-hand
-sides see the notebook's names. On the line the same options are flags: --learning-rate 3e-4. As a line
-magic, %finetune DATA --label sentiment -o clf, it returns the tuned model when -o is not given.
+Fine-tune a GPT-2 on DATA: the name of a DataFrame, list or list of dicts in this notebook, or the path of a
+TXT, CSV, TSV, JSONL or Parquet file. It learns to label texts (task = "classify") or to write on from them
+(task = "generate"): from texts alone, prompts with completions, or conversations.
+
+The body takes Python assignments to the options below; their right-hand sides see the notebook's names. On
+the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
+it returns the tuned model when -o is not given.
 
 Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
 --traceback shows the whole traceback of an error.
 
 """
 
-_PREDICT = """%predict NAME TEXT...      label one text, in quotes or not
-%predict NAME FRAME        label the texts of a DataFrame, list or Series of this notebook, or of a file
-%%predict NAME             label the texts in the cell's body, one a line
+_PREDICT = """%predict NAME TEXT...      label one text, or write on from it; in quotes or not
+%predict NAME FRAME        the texts of a DataFrame, list or Series of this notebook, or of a file
+%%predict NAME             the cell's body: one text a line to label; as it stands, one text to write on from
 
 NAME is a tuned model. A text that is also the name of something in the notebook, or that begins or ends
-with a flag, stands in quotes. --probabilities adds a column a class; --traceback shows the whole traceback
-of an error. The result, a DataFrame, is the cell's value:  scored = %predict clf unseen
+with a flag, stands in quotes. The result is the cell's value:  scored = %predict clf unseen
+A model that labels gives a DataFrame; --probabilities adds a column a class.
+
+A model that writes gives the text that it wrote, of several texts a DataFrame; a list of {role, content}
+messages, by its name, is answered. "" begins from nothing. The notebook's interrupt button ends the writing.
+  --max-new-tokens N     most tokens to write [64]
+  --temperature T        0 always takes the likeliest token, higher is more varied [0.8]
+  --top-k N              among the N likeliest tokens only; 0 = all [0]
+  --top-p P              among the likeliest tokens that together have probability P only [1.0]
+  --repetition-penalty R above 1: tokens that have occurred become less likely [1.0]
+  --stop "TEXT"          end before this text; may be given several times, "\\n" is a line break
+  --num-samples N        so many continuations [1]
+  --seed N               the same seed gives the same texts
+
+Flags stand before or after the text. --traceback shows the whole traceback of an error, -h prints this page.
 """
-_PREDICT_FLAGS = ("--probabilities", "--traceback", "--help", "-h")
 _MAGICS = ("finetune", "predict")
 
 
@@ -76,7 +91,7 @@ class GptMagics(Magics):
     @needs_local_scope
     @line_cell_magic
     def finetune(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
-        """Fine-tune a GPT-2 on the data named on the line."""
+        """Fine-tune a GPT-2, to label texts or to write, on the data named on the line."""
         with _tracebacks_when_asked(line):
             request = read_cell(line, cell, self._names(local_ns))
             if "help" in request.switches:
@@ -88,20 +103,27 @@ class GptMagics(Magics):
     @needs_local_scope
     @line_cell_magic
     def predict(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
-        """Label texts with a tuned model."""
+        """Label texts, or write on from them, with a tuned model."""
         with _tracebacks_when_asked(line):
             names = self._names(local_ns)
-            line, flags = take_flags(line, _PREDICT_FLAGS)
+            line, flags = take_flags(line)
             name, rest = [*line.split(maxsplit=1), "", ""][:2]
-            rest, more = take_flags(rest, _PREDICT_FLAGS)
-            flags |= more
-            if not name or flags & {"-h", "--help"}:
+            rest, more = take_flags(rest)
+            flags = merge_flags(flags, more)
+            if not name or {"-h", "--help"} & {*flags}:
                 print(_PREDICT)  # noqa: T201
                 return None
             model = _model(name, names)
-            texts = find_texts(name, rest, cell, names)
+            writes = getattr(model, "task", "") == "generate"
+            _check_flags(name, writes, flags)
+            texts = find_texts(name, rest, cell, names, whole=writes)
             with _short_warnings():
-                return model.predict(texts, probabilities="--probabilities" in flags)
+                if not writes:
+                    return model.predict(texts, probabilities="--probabilities" in flags)
+                from gpt_magic.notebook.writing import write
+
+                settings = {flag[2:].replace("-", "_"): value for flag, value in flags.items() if flag in SETTINGS}
+                return write(model, texts, settings, self.defaults.quiet)
 
     def _names(self, local_ns: dict[str, Any] | None) -> Mapping[str, Any]:
         """What a cell sees: the notebook's names, and before them those of the function that it stands in."""
@@ -189,12 +211,24 @@ def _give_a_body(lines: list[str]) -> list[str]:
 
 def _model(name: str, names: Mapping[str, Any]) -> Any:
     value = names.get(name)
-    if value is None or not hasattr(value, "predict") or not hasattr(value, "classes"):
-        known = [key for key, item in names.items() if type(item).__name__ == "TunedModel"]
+    if not is_tuned(value):
+        known = [key for key, item in names.items() if is_tuned(item)]
         hint = nearest(name, known) or (f"; there is {listing(known)}" if known else "; train one with %%finetune")
         what = "is not a tuned model" if name in names else "is not in this notebook"
         raise OptionError(f"{name!r} {what}{hint}")
     return value
+
+
+def _check_flags(name: str, writes: bool, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that are for the other kind of model."""
+    others = ["--probabilities"] if writes else [*SETTINGS]
+    wrong = [flag for flag in flags if flag in others]
+    if wrong:
+        does, other = ("writes", "label") if writes else ("labels", "write")
+        raise OptionError(
+            f"{listing(wrong)}: for models that {other}, and {name} {does}; a text that begins or ends so stands in "
+            "quotes"
+        )
 
 
 def _configured(shell: InteractiveShell) -> GptMagic:

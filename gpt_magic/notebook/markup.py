@@ -34,8 +34,47 @@ def esc(text: object, limit: int = 200) -> str:
 
 def say(text: object, limit: int = 200) -> str:
     """`clean` text for the inside of an element: not markup, and not a formula to MathJax either."""
+    return _signs(esc(text, limit))
+
+
+def _signs(markup: str) -> str:
     # MathJax reads $...$ and \(...\) in outputs; a delimiter in an element of its own is none.
-    return re.sub(r"[$\\]", lambda sign: f"<span>{sign[0]}</span>", esc(text, limit))
+    return re.sub(r"[$\\]", lambda sign: f"<span>{sign[0]}</span>", markup)
+
+
+def passage(text: str, limit: int = 2000, lines: int = 24) -> str:
+    """Text of several lines for the inside of an element: its line breaks stand, nothing else of it does.
+
+    Its direction is its own. A long text is cut at its end to ``limit`` characters; from line ``lines`` on, line
+    breaks are signs, and so are those after the second of a row.
+    """
+    text = re.sub(r"\n{3,}", lambda run: "\n\n" + "↵" * (len(run[0]) - 2), plain(text, limit))
+    head = text.split("\n", lines - 1)
+    head[-1] = head[-1].replace("\n", " ↵ ")
+    return f'<bdi dir="auto" style="white-space:pre-wrap">{broken("\n".join(head))}</bdi>'
+
+
+def broken(text: str) -> str:
+    """Text of several lines for the inside of an element, all of it."""
+    return "<br>".join(_signs(html.escape(line)) for line in plain(text).split("\n"))
+
+
+def plain(text: str, limit: int = 100_000) -> str:
+    """Text of several lines without control characters, cut at its end to ``limit`` characters."""
+    said = "".join(_printable(c) for c in text[:limit].replace("\r\n", "\n"))
+    return f"{said}…" if len(text) > limit else said
+
+
+def one_line(text: str, limit: int = 400) -> str:
+    """Text of several lines in one, line breaks as signs, cut at its end to ``limit`` characters."""
+    said = " ".join(plain(text, 4 * limit).replace("\n", " ↵ ").split())
+    return f"{said[:limit]}…" if len(said) > limit else said
+
+
+def _printable(c: str) -> str:
+    if c.isprintable() or c in _JOINERS or c == "\n":
+        return c
+    return {"\t": "    ", "\r": "\n", "\u2028": "\n", "\u2029": "\n"}.get(c, " ")
 
 
 def frame(*parts: str) -> str:

@@ -95,7 +95,7 @@ class _Scene:
         epochs = [self._epoch] if frame.epochs else []
         _legend(self._loss, [self._raw, self._smoothed, *validation, *epochs])
         if self.panels == 2:
-            _fit(self._second, frame, frame.scores, share=frame.scores.high == 1.0)
+            _fit(self._second, frame, frame.scores, share=frame.scores.high == 1.0 and curves.are_shares(frame.names))
             self._note.set_text(frame.note)
             shown = self._scores[: len(frame.names)]
             for line, name in zip(shown, frame.names, strict=True):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gpt_magic.engine.events import Evaluated
-from gpt_magic.notebook.curves import NAMES, score_names
+from gpt_magic.notebook.curves import NAMES, SHARES, said_names
 from gpt_magic.notebook.markup import BORDER, WIDTH, cells, clean, clock, esc, number, number_table, say, share
 from gpt_magic.recorder import Progress
 
@@ -101,8 +101,13 @@ def _joined(parts: Sequence[tuple[int, str]]) -> str:
 def evaluation_text(evaluation: Evaluated) -> str:
     """``step 448: loss 0.210, accuracy 91.6%, macro F1 90.4%, the best so far``."""
     said = [f"loss {loss(evaluation.metrics['loss'])}"] if "loss" in evaluation.metrics else []
-    said += [f"{_name(name)} {_score(evaluation, name)}" for name in score_names([evaluation])]
-    return f"step {evaluation.step:,}: " + ", ".join([*said, *(["the best so far"] if evaluation.best else [])])
+    said += [f"{_name(name)} {_score(evaluation, name)}" for name in said_names([evaluation])]
+    return f"{moment(evaluation.step)}: " + ", ".join([*said, *(["the best so far"] if evaluation.best else [])])
+
+
+def moment(step: int) -> str:
+    """``step 448``; of the base as it was, ``before training``."""
+    return f"step {step:,}" if step else "before training"
 
 
 def _name(name: str) -> str:
@@ -111,7 +116,7 @@ def _name(name: str) -> str:
 
 def _score(evaluation: Evaluated, name: str) -> str:
     value = float(evaluation.metrics[name]) if name in evaluation.metrics else None
-    return share(value) if name in NAMES else number(value)
+    return share(value) if name in SHARES else number(value)
 
 
 def curves_html(progress: Progress) -> str:
@@ -143,20 +148,24 @@ def curves_text(progress: Progress) -> str:
     )
     said = f"Training loss {loss(first)} at first, {loss(last)} at the end ({steps})."
     for e in [e for e in progress.evaluations if e.best][-1:]:
-        scores = ", ".join(f"{_name(name)} {_score(e, name)}" for name in score_names([e]))
+        before = next((first for first in progress.evaluations[:1] if not first.step), None)
+        scores = ", ".join(
+            f"{_name(name)} {_score(e, name)}{f' ({_score(before, name)} before training)' if before else ''}"
+            for name in said_names([e])
+        )
         lowest = loss(e.metrics.get("loss"))
         said += f" Lowest validation loss {lowest} at step {e.step:,}{', with ' if scores else ''}{scores}."
     return said
 
 
 def _evaluation_table(evaluations: Sequence[Evaluated]) -> tuple[list[str], list[list[str]]]:
-    names = score_names(evaluations)
+    names = said_names(evaluations)
     stride = math.ceil(len(evaluations) / _MOST_ROWS)
     best = max((i for i, e in enumerate(evaluations) if e.best), default=-1)
     kept = [(i, e) for i, e in enumerate(evaluations) if i % stride == 0 or i in (best, len(evaluations) - 1)]
     rows = [
         [
-            f"{e.step:,}",
+            f"{e.step:,}" if e.step else "before",
             f"{e.epoch:.2f}",
             ("★ " if i == best else "") + loss(e.metrics.get("loss")),
             *(_score(e, name) for name in names),

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,37 +10,128 @@ from gpt_magic.data.sources import is_file_name, read_table
 from gpt_magic.errors import DataError, OptionError, nearest, short
 from gpt_magic.notebook.cell import find_data
 
-_FIRST_FLAG = re.compile(r"(--[A-Za-z][^\s\"']*|-h)(?:\s+|$)")
-_LAST_FLAG = re.compile(r"(?:^|\s)(--[A-Za-z][^\s\"']*)$")
+SWITCHES = ("--probabilities", "--traceback", "--help", "-h")
+# What the flags that say how to write take, by the names that `TunedGenerator.generate` has for them.
+SETTINGS: dict[str, type] = {
+    "--max-new-tokens": int,
+    "--temperature": float,
+    "--top-k": int,
+    "--top-p": float,
+    "--repetition-penalty": float,
+    "--stop": str,
+    "--num-samples": int,
+    "--seed": int,
+}
+_VALUE = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^\s"']\S*)"""
+_NAME = r"--[A-Za-z][\w-]*"
+_FIRST = re.compile(rf"({_NAME}|-h)(?:=({_VALUE}))?(?=\s|$)")
+_FIRST_VALUE = re.compile(rf"\s+({_VALUE})(?=\s|$)")
+_LAST = re.compile(rf"(?:^|\s)({_NAME})(?:=({_VALUE}))?$")
+_LAST_VALUE = re.compile(rf"(?:^|\s)({_NAME})\s+({_VALUE})$")
 _TAIL = re.compile(r"\s*(;|\s#[^\"']*)\s*$")  # a comment, or the semicolon that hides a cell's value
 _QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""")
 
 
-def take_flags(line: str, known: Collection[str]) -> tuple[str, set[str]]:
+def take_flags(line: str) -> tuple[str, dict[str, Any]]:
     """Take the flags off both ends of a line; within a text, ``--`` is a dash.
 
+    Returns:
+        The line without them, and by flag True or the flag's value, for ``--stop`` all its values.
+
     Raises:
-        OptionError: a flag is not in ``known``; the line names the nearest.
+        OptionError: there is no such flag, it is given twice, or its value is not of its kind.
     """
-    flags = set()
+    flags: dict[str, Any] = {}
     line = line.strip()
-    while match := _FIRST_FLAG.match(line) or _LAST_FLAG.search(line):
-        flag = match[1]
-        if flag not in known:
-            raise OptionError(f"no flag {flag!r}{nearest(flag, known)}; a text that begins or ends so stands in quotes")
-        flags.add(flag)
-        line = (line[: match.start()] + line[match.end() :]).strip()
+    while match := _FIRST.match(line):
+        flag, value = match[1], match[2]
+        line = line[match.end() :]
+        if value is None and flag in SETTINGS and (found := _FIRST_VALUE.match(line)):
+            value, line = found[1], line[found.end() :]
+        _put(flags, flag, value)
+        line = line.lstrip()
+    last: list[tuple[str, str | None]] = []
+    while match := _last(line):
+        last.insert(0, (match[1], match[2]))
+        line = line[: match.start()].rstrip()
+    for flag, value in last:
+        _put(flags, flag, value)
     return line, flags
 
 
-def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]) -> Any:
-    """What `TunedModel.predict` is to label.
+def merge_flags(first: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of two parts of a line.
+
+    Raises:
+        OptionError: one that takes a value is given in both.
+    """
+    flags = dict(first)
+    for flag, value in more.items():
+        for one in value if flag == "--stop" else [value]:
+            _add(flags, flag, one)
+    return flags
+
+
+def _last(line: str) -> re.Match[str] | None:
+    """A flag at the end of a line; with its value where the flag takes one, or seems to be meant for one that does."""
+    if match := _LAST.search(line):
+        return match
+    match = _LAST_VALUE.search(line)
+    if match is None or match[1] in SETTINGS:
+        return match
+    meant = bool(nearest(match[1], SETTINGS)) and re.fullmatch(r"-?[\d.]+|[\"'].*", match[2], re.DOTALL)
+    return match if meant else None
+
+
+def _put(flags: dict[str, Any], flag: str, value: str | None) -> None:
+    if flag not in SWITCHES and flag not in SETTINGS:
+        raise OptionError(
+            f"no flag {flag!r}{nearest(flag, [*SETTINGS, *SWITCHES])}; a text that begins or ends so stands in quotes"
+        )
+    if flag in SWITCHES:
+        if value is not None:
+            raise OptionError(f"{flag} takes no value")
+        _add(flags, flag, True)
+        return
+    kind = SETTINGS[flag]
+    if kind is str:
+        if value is None:
+            raise OptionError(f'{flag} needs a text, such as {flag} "\\n"')
+        _add(flags, flag, _unquoted(value))
+        return
+    try:
+        _add(flags, flag, kind(_unquoted(value or "")))
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise OptionError(f"{flag} needs {what}{f', not {short(value)}' if value else ''}") from None
+
+
+def _add(flags: dict[str, Any], flag: str, value: Any) -> None:
+    if flag == "--stop":
+        flags.setdefault(flag, []).append(value)
+    elif flag in flags and flag in SETTINGS:
+        raise OptionError(f"{flag} is given twice")
+    else:
+        flags[flag] = value
+
+
+def _unquoted(value: str) -> str:
+    """A flag's value without its quotes; in quotes, ``\\n`` and ``\\t`` are a line break and a tab."""
+    if not _QUOTED.fullmatch(value):
+        return value
+    signs = {"n": "\n", "t": "\t"}
+    return re.sub(r"\\([\"'\\nt])", lambda sign: signs.get(sign[1], sign[1]), value[1:-1])
+
+
+def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any], *, whole: bool = False) -> Any:
+    """What a tuned model is to label or to continue.
 
     Args:
         model: the model's name, for messages.
         rest: the line without flags and the model's name, as it was typed.
         cell: the cell's body, one text a line; None for a line magic.
         names: what the notebook holds.
+        whole: the cell's body is one text, for a model that writes.
 
     Returns:
         The object that ``rest`` names, the table of the file that it names, else the text without its quotes.
@@ -52,6 +143,8 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
     if cell is not None:
         if rest:
             raise OptionError("give the texts in the cell's body or on the line, not both")
+        if whole:
+            return _body(model, cell)
         lines = [text for text in cell.split("\n") if text.strip()]
         if not lines:
             raise DataError("the cell has no texts: write one a line below %%predict")
@@ -73,6 +166,14 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
     if _is_expression(text, names):
         raise OptionError(f"{short(text)} is an expression: write {model}.predict({text}); a text stands in quotes")
     return text
+
+
+def _body(model: str, cell: str) -> str:
+    if not cell.strip():
+        raise DataError(
+            f'the cell has no text: write the beginning of one below %%predict; %predict {model} "" begins from nothing'
+        )
+    return cell.removesuffix("\n")
 
 
 def _is_file(text: str) -> bool:

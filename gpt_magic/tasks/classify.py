@@ -3,17 +3,86 @@
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
+from gpt_magic.data.checks import rows
+from gpt_magic.data.labelled import LabelledData
+from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import DataError, OptionError, listing, plural, short
+from gpt_magic.inference.scoring import score_last
+from gpt_magic.models.find import Base
+from gpt_magic.models.load import load_classifier
+from gpt_magic.tasks import baselines
+from gpt_magic.tasks.task import Check, Row, Rows, Task
 
-_TOKENIZE_ROWS = 1000  # rows a call: large enough for the tokenizer's own threads, small enough to stop
+
+@dataclass
+class ClassifyTask(Task):
+    """``task = "classify"``."""
+
+    name = "classify"
+    scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
+
+    data: LabelledData
+
+    @property
+    def objective(self) -> "Classify":
+        """Cross-entropy, weighted as asked."""
+        data = self.data
+        return Classify(data.classes, class_weights(self.options.class_weights, data.train.labels, data.classes))
+
+    def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
+        """Rows scored at their last token."""
+        data, truncate = self.data, self.options.truncate
+        self.tokenizer = tokenizer
+        ids, lengths = tokenize(data.train.texts, tokenizer, limit, truncate, data.train.index, check)
+        valid_ids, valid_lengths = tokenize(data.valid.texts, tokenizer, limit, truncate, data.valid.index, check)
+        counts = Counter(data.train.labels)
+        shares = [f"{label} {counts[label]:,} ({counts[label] / len(data.train):.0%})" for label in data.classes]
+        warnings = []
+        for what, found, examples in (("training", lengths, data.train), ("validation", valid_lengths, data.valid)):
+            over = np.flatnonzero(found > limit)
+            if len(over):
+                part = "first" if truncate == "head" else "last"
+                warnings.append(
+                    f"{len(over):,} of {len(found):,} {what} texts are longer than {limit:,} tokens; the {part} "
+                    f"{limit:,} are read (rows {listing(examples.index[i] for i in over)})"
+                )
+        return Rows(
+            train=encode(ids, data.train.labels, data.classes, data.train.index),
+            valid=encode(valid_ids, data.valid.labels, data.classes, data.valid.index),
+            facts=[
+                ("classes", f"{len(data.classes)}: {listing(shares)}"),
+                *length_facts(lengths, sum(map(len, ids))),
+            ],
+            warnings=warnings,
+            lengths=length_picture(lengths, limit),
+        )
+
+    def load(self, base: Base) -> Any:
+        """The base with a classification head."""
+        return load_classifier(base, self.data.classes, self.tokenizer.pad_token_id, self.options.dropout)
+
+    def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
+        """Loss, accuracy and macro F1."""
+        targets = np.concatenate(list(rows.targets))
+        scores = score_last(model, rows.ids, logits, hidden, check)
+        return quick_metrics(scores, targets, self.objective.weights(targets))
+
+    def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
+        """The majority class, and TF-IDF + logistic regression."""
+        return baselines.compare(self.data.train, self.data.valid, self.options.seed, stop)
+
+    def own(self) -> dict[str, Any]:
+        """The classes."""
+        return {"classes": list(self.data.classes)}
 
 
 @dataclass(frozen=True)
@@ -27,6 +96,11 @@ class Classify:
 
     classes: Sequence[Hashable]
     class_weights: np.ndarray
+
+    @property
+    def outputs(self) -> int:
+        """A logit a class."""
+        return len(self.classes)
 
     def weights(self, targets: np.ndarray) -> np.ndarray:
         """The share that each row has in the loss, ``(rows,)``."""
@@ -95,18 +169,10 @@ def tokenize(
     """
     ids: list[np.ndarray] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
-    for start in range(0, len(texts), _TOKENIZE_ROWS):
-        check()
-        part = list(texts[start : start + _TOKENIZE_ROWS])
-        try:
-            encoded = tokenizer(part, return_attention_mask=False, verbose=False)["input_ids"]
-        except TypeError:
-            bad = [index[start + i] for i, text in enumerate(part) if not is_unicode(text)]
-            raise DataError(f"the text of {rows(bad)} {NOT_UNICODE}") from None
-        for row in encoded:
-            lengths[len(ids)] = len(row)
-            kept = row[:max_length] if truncate != "tail" else row[-max_length:]
-            ids.append(np.asarray(kept, dtype=np.int32))
+    for row in token_ids(texts, tokenizer, index, check):
+        lengths[len(ids)] = len(row)
+        kept = row[:max_length] if truncate != "tail" else row[-max_length:]
+        ids.append(np.asarray(kept, dtype=np.int32))
     over: list[int] = np.flatnonzero(lengths > max_length).tolist()
     if over and truncate == "error":
         raise DataError(

@@ -49,6 +49,46 @@ class Evaluation:
         return evaluation_html(self)
 
 
+@dataclass(frozen=True)
+class LanguageEvaluation:
+    """Metrics of a language model.
+
+    Attributes:
+        rows: rows that were scored.
+        loss: mean cross-entropy of the learned tokens in nats a token.
+        perplexity: its exponential.
+        bits_per_character: bits of all learned tokens over the characters that they spell; models with different
+            tokenizers can be compared by it.
+        tokens: learned tokens that were scored, ends of texts among them.
+        truncated: rows whose prompt lost its beginning.
+        memorised: the longest verbatim overlaps with the training texts, a row a text; None when not asked for.
+    """
+
+    rows: int
+    loss: float
+    perplexity: float
+    bits_per_character: float
+    tokens: int
+    truncated: int = 0
+    memorised: "pd.DataFrame | None" = None
+
+    def __str__(self) -> str:
+        said = (
+            f"{self.rows:,} rows, {self.tokens:,} tokens: perplexity {self.perplexity:,.2f}, "
+            f"{self.bits_per_character:.4f} bits per character, loss {self.loss:.4f}"
+        )
+        if self.truncated:
+            said += f"; {self.truncated:,} prompts lost their beginning"
+        return said if self.memorised is None else f"{said}\n\n{self.memorised.to_string(max_colwidth=60)}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from gpt_magic.notebook.cards import language_html
+
+        return language_html(self)
+
+
 def evaluate_classes(
     scores: np.ndarray, labels: Sequence[Hashable], classes: Sequence[Hashable], truncated: int = 0
 ) -> Evaluation:

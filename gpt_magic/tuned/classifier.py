@@ -1,78 +1,37 @@
-"""What a run hands back: a plain transformers model with all that is known about it."""
+"""A fine-tuned classifier."""
 
-import warnings
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt_magic.data.checks import Findings, blank, check_rows, check_texts, rows
+from gpt_magic.data.checks import Findings, blank, check_rows
 from gpt_magic.data.sources import read_table
-from gpt_magic.engine.loop import Hidden
-from gpt_magic.engine.packing import hidden_packed
-from gpt_magic.errors import DataError, listing, plural, short
+from gpt_magic.errors import DataError, listing, short
 from gpt_magic.options import Options
-from gpt_magic.recorder import Progress, history
-from gpt_magic.summary import Preflight, Summary
+from gpt_magic.tuned.base import TunedModel
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from gpt_magic.tasks.evaluation import Evaluation
 
 
-class TruncationWarning(UserWarning):
-    """Some texts were longer than the model reads, and were cut."""
-
-
-@dataclass(repr=False)
-class TunedModel:
-    """A fine-tuned classifier.
+@dataclass(repr=False, kw_only=True)
+class TunedClassifier(TunedModel):
+    """A fine-tuned classifier; see `TunedModel` for what every tuned model has.
 
     Attributes:
-        model: a plain ``transformers`` model, in evaluation mode, on the device it was trained on.
-        tokenizer: its plain ``transformers`` tokenizer.
         classes: the labels in the order of the model's outputs, of the kind they had in the data.
-        options: the options of the run, as plain values.
-        columns: which column played which role.
-        max_length: tokens of a text that the model reads; ``truncate`` says which end of a longer one.
-        metrics: the validation metrics of the kept weights, with ``train_seconds`` (time of the steps alone),
-            ``steps`` and ``kept_step``.
-        report: the pre-flight: what was checked and planned, with its warnings.
-        summary: the content of the card.
-        progress: the run's steps and evaluations.
-        hidden: packed or padded forward.
-        shown_in_cell: execution count of the cell whose live display ended with the card; None outside notebooks.
     """
 
-    model: Any
-    tokenizer: Any
+    task = "classify"
+    auto_class = "AutoModelForSequenceClassification"
+    kept = ("classes",)
+    headline = {"accuracy": "accuracy", "macro_f1": "macro f1"}  # noqa: RUF012  # declared in TunedModel
+
     classes: Sequence[Hashable]
-    options: dict[str, Any]
-    columns: dict[str, str]
-    max_length: int
-    metrics: dict[str, Any]
-    report: Preflight
-    summary: Summary
-    progress: Progress = field(default_factory=Progress)
-    hidden: Hidden = hidden_packed
-    shown_in_cell: int | None = field(default=None, compare=False)
-
-    @property
-    def history(self) -> "pd.DataFrame":
-        """A row a logged step: loss, learning rate, gradient norm, tokens, seconds; ``valid_*`` where evaluated."""
-        import pandas as pd
-
-        return pd.DataFrame(history(self.progress, self.options.get("log_every", 1)))
-
-    def plot(self) -> "Figure":
-        """The loss curves as a matplotlib Figure."""
-        from gpt_magic.notebook.plot import figure
-
-        return figure(self.progress)
 
     def predict(self, x: Any, probabilities: bool = False) -> "pd.DataFrame":
         """Label texts.
@@ -91,7 +50,7 @@ class TunedModel:
         Raises:
             DataError: there is no text column, or nothing to predict.
         """
-        frame, texts = self._texts(x)
+        frame, texts = self._texts(x, "text")
         empty = blank(texts)
         scores, cut = self._score([str(text) for text in texts[~empty]], list(texts.index[~empty]))
         chances = _softmax(scores)
@@ -107,9 +66,9 @@ class TunedModel:
             flags = np.zeros(len(out), dtype=bool)
             flags[at] = cut
             out["truncated"] = flags
-            self._warn_cut([row for row, flag in zip(texts.index[~empty], cut, strict=True) if flag])
-        if empty.any():
-            warnings.warn(f"no prediction where there is no text: {rows(texts.index[empty])}", stacklevel=2)
+            end = "last" if self.options.get("truncate") == "tail" else "first"
+            self._warn_cut([row for row, flag in zip(texts.index[~empty], cut, strict=True) if flag], end)
+        self._warn_empty(texts)
         return out
 
     def evaluate(self, data: Any, missing: str = "error") -> "Evaluation":
@@ -139,65 +98,17 @@ class TunedModel:
         scores, cut = self._score(examples.texts, examples.index)
         return evaluate_classes(scores, examples.labels, self.classes, int(cut.sum()))
 
-    def save(self, folder: str | Path) -> Path:
-        """Write model, tokenizer, record and model card; plain transformers can load the folder.
-
-        Raises:
-            DataError: the path is a file.
-        """
-        from gpt_magic.saved import save
-
-        return save(self, folder)
-
-    def __repr__(self) -> str:
-        scores = ", ".join(
-            f"{name.replace('_', ' ')} {self.metrics[name]:.3f}"
-            for name in ("accuracy", "macro_f1")
-            if name in self.metrics
+    def card_words(self) -> tuple[str, Sequence[str], Sequence[str]]:
+        """See `TunedModel.card_words`."""
+        does = (
+            f"A text classifier fine-tuned with gpt_magic. It labels a text with one of {len(self.classes)} classes, "
+            f"reading at most {self.max_length:,} tokens."
         )
-        return f"<TunedModel {self.report.title}: {scores or self.summary.status}>"
-
-    def _repr_html_(self) -> str | None:
-        from gpt_magic.notebook.cards import card_html
-        from gpt_magic.notebook.live import current_cell
-
-        # The cell that trained it shows the card already: as that cell's value the short text will do.
-        if self.shown_in_cell is not None and self.shown_in_cell == current_cell():
-            return None
-        return card_html(self.summary)
-
-    def _texts(self, x: Any) -> "tuple[pd.DataFrame, pd.Series[Any]]":
-        """The table to answer with, and its texts."""
-        import pandas as pd
-
-        what = f"the {type(x).__name__}"
-        if isinstance(x, np.ndarray):
-            x = x.tolist()
-        if isinstance(x, str):
-            x = [x]
-        if isinstance(x, list | tuple) and (not x or not isinstance(x[0], dict)):
-            x = pd.Series(list(x), dtype=object)
-        if isinstance(x, pd.Series):
-            if len(x) == 0:
-                raise DataError("nothing to predict: no texts were given")
-            frame = pd.DataFrame({"text": x})
-            column = "text"
-        else:
-            frame = read_table(x)
-            column = self._column(frame, "text")
-            what = f"column {column!r}"
-        texts = frame[column]
-        if texts.notna().any():  # a column without any text is of another kind
-            check_texts(texts, what, "data")
-        return frame, texts
-
-    def _column(self, frame: "pd.DataFrame", role: str) -> str:
-        column = self.columns[role]
-        if column not in frame.columns:
-            raise DataError(
-                f"the data have no {role} column {column!r}; theirs are {listing(map(repr, frame.columns), 12)}"
-            )
-        return column
+        limits = [
+            "Figures hold for texts like those of the training data. The confidence of a prediction is the model's own",
+            "and was not calibrated. The model repeats the biases of its base and of its training data.",
+        ]
+        return "text-classification", [does], limits
 
     def _score(self, texts: list[str], index: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Logits ``(texts, classes)`` and whether each text had to be cut ``(texts,)``."""
@@ -216,15 +127,6 @@ class TunedModel:
         out = np.full(rows, None, dtype=object)
         out[at] = values
         return out
-
-    def _warn_cut(self, cut: list[Any]) -> None:
-        end = "last" if self.options.get("truncate") == "tail" else "first"
-        warnings.warn(
-            f"{plural(len(cut), 'text')} longer than {self.max_length:,} tokens: only the {end} {self.max_length:,} "
-            f"were read ({rows(cut)})",
-            TruncationWarning,
-            stacklevel=3,
-        )
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -184,7 +184,7 @@ def test_a_dataset_split_is_asked_for() -> None:
         ([], "data has no rows"),
         (pd.DataFrame({"text": []}), "data has no rows"),
         (pd.DataFrame(index=range(3)), "data has no columns"),
-        (["a", "b"], "data, row 0, is a str: every row must be a dict such as {'text': ..., 'label': ...}"),
+        (["a", 2], "data, row 0, is a str: every row must be a dict such as {'text': ..., 'label': ...}"),
         ([{"text": "a"}, None], "data, row 1, is None: every row must be a dict such as {'text': ..., 'label': ...}"),
         ({"text": "a"}, "data is a dict, but not of columns that make a table: "),
         ({"text": ["a"], "label": ["b", "c"]}, "data is a dict, but not of columns that make a table: "),
@@ -196,8 +196,8 @@ def test_a_dataset_split_is_asked_for() -> None:
             "data has columns of 2 levels: flatten them to plain names first",
         ),
         ("https://example.org/a.csv", "data = 'https://example.org/a.csv' is a web address: read it into a DataFrame"),
-        ("reviews", "data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .parquet, "),
-        ("a.xlsx", "data = 'a.xlsx' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .parquet, "),
+        ("reviews", "data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .txt, .parquet, "),
+        ("a.xlsx", "data = 'a.xlsx' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .txt, .parquet, "),
     ],
 )
 def test_what_is_no_table_says_so(data: Any, line: str) -> None:
@@ -231,7 +231,7 @@ def test_what_is_no_table_says_so(data: Any, line: str) -> None:
         ("open.csv", 'text,label\n"a,b\n', "EOF inside string starting at row 1"),
         ("bad.jsonl", '{"text": "a"}\n\n{"text": \n', "cannot be read: line 3, column 9 is not JSON (Expecting value)"),
         ("bad.json", '[{"text": "a"},\n{"text" "b"}]', "cannot be read: line 2, column 9 is not JSON (Expecting ':'"),
-        ("texts.jsonl", '"a"\n"b"\n', "data, row 0, is a str: every row must be a dict"),
+        ("texts.jsonl", '"a"\n2\n', "data, row 0, is a str: every row must be a dict"),
         ("number.json", "3", "data is an int: give a DataFrame"),
         ("no.parquet", "text", "cannot be read: "),
         ("no.csv.gz", "text,label\na,b\n", "cannot be read: Not a gzipped file"),
@@ -286,3 +286,9 @@ def test_how_the_report_names_data() -> None:
     assert describe("folder/reviews.csv") == "reviews.csv"
     assert describe(pd.DataFrame()) == "a DataFrame"
     assert describe([{"a": 1}]) == "a list"
+
+
+def test_texts_alone_are_a_table_of_one_column(tmp_path: Path) -> None:
+    assert read_table(["a", "b"]).to_dict("list") == {"text": ["a", "b"]}
+    (tmp_path / "book.txt").write_text("\ufeffOne.\n\nTwo.", encoding="utf-8")
+    assert read_table(tmp_path / "book.txt").to_dict("list") == {"text": ["One.\n\nTwo."]}

@@ -1,11 +1,14 @@
 """Packing must not change a number; a padded forward and one row at a time are the references."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForSequenceClassification, BloomConfig, LlamaConfig
 
-from gpt_magic.engine import packing
+from gpt_magic.engine import layout, packing
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from tests.tiny import PAD, VOCABULARY, random_rows, tiny_gpt2
 
@@ -56,6 +59,77 @@ def test_several_scored_positions_a_row() -> None:
         packed, padded = hidden_packed(model, rows.ids, scored), hidden_padded(model, rows.ids, scored)
     assert packed.shape == (sum(map(len, scored)), 32)
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=0)
+
+
+def _hidden_and_gradients(seed: int, scored: list[np.ndarray], **config: Any) -> list[Tensor]:
+    model, rows = tiny_gpt2(seed=seed, **config).train(), random_rows(len(scored), seed)
+    torch.manual_seed(seed)
+    hidden = hidden_packed(model, rows.ids, scored)
+    torch.manual_seed(seed)
+    (hidden * torch.randn_like(hidden)).sum().backward()  # not its squares: layer norm keeps their sum constant
+    return [hidden.detach(), *(p.grad for p in model.base_model.parameters())]
+
+
+def _few(seed: int, rows: int = 10) -> list[np.ndarray]:
+    """Some positions of each row, of one row none and of one all, less than all those the last block is skipped for."""
+    rng = np.random.default_rng(seed)
+    lengths = random_rows(rows, seed).lengths()
+    some = [np.sort(rng.choice(length, max(length // 3, 1), replace=False)) for length in lengths]
+    some[-1], some[-2] = np.arange(0), np.arange(lengths[-2])
+    return some
+
+
+_CONFIGS: list[dict[str, Any]] = [
+    {},
+    {"n_layer": 1},
+    {"n_layer": 3, "n_head": 2, "activation_function": "gelu_pytorch_tanh"},
+    {"n_inner": 40, "scale_attn_by_inverse_layer_idx": True},
+    {"scale_attn_weights": False},
+]
+
+
+@pytest.mark.parametrize("config", _CONFIGS)
+@pytest.mark.parametrize("several", [False, True])
+def test_the_last_block_at_the_scored_positions_alone(
+    config: dict[str, Any], several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = _few(7) if several else list(random_rows(10, 7).scored)
+    alone = _hidden_and_gradients(7, scored, **config)
+    monkeypatch.setattr(packing, "FEW", -1.0)
+    whole = _hidden_and_gradients(7, scored, **config)
+    for ours, theirs in zip(alone, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_how_much_of_the_last_block_is_computed() -> None:
+    model, rows = tiny_gpt2(), random_rows(6, seed=8)
+    seen: list[int] = []
+    model.transformer.h[-1].mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].numel() // 32))
+    tokens = int(rows.lengths().sum())
+    for scored, computed in (
+        (rows.scored, 6),
+        ([np.arange(len(row)) for row in rows.ids], tokens),  # as in language modelling: by the model itself
+        ([np.arange(0) for _ in rows.ids], tokens),
+    ):
+        hidden_packed(model, rows.ids, scored)
+        assert seen.pop() == computed
+
+
+def test_dropout_is_repeatable() -> None:
+    once, again = (_hidden_and_gradients(9, _few(9), dropout=0.2) for _ in range(2))
+    assert all(map(torch.equal, once, again))
+    assert not torch.equal(once[0], _hidden_and_gradients(9, _few(9))[0])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_groups_of_like_lengths_change_nothing(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = _few(11) if several else list(random_rows(10, 11).scored)
+    results = []
+    for costs in (1, 2**40):
+        monkeypatch.setattr(layout, "_GROUP_COSTS", costs)
+        results.append(_hidden_and_gradients(11, scored))
+    for many, one in zip(*results, strict=True):
+        torch.testing.assert_close(many, one, rtol=1e-5, atol=1e-5 * float(one.abs().max()))
 
 
 def test_unknown_families_are_verified() -> None:

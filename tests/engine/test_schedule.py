@@ -20,7 +20,7 @@ def test_warmup_is_a_share_or_a_count(warmup: float, steps: int, expected: int) 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_rates_rise_then_fall(schedule: str) -> None:
-    optimizer = build_optimizer(tiny_gpt2(), 1.0, 0.0)
+    optimizer = build_optimizer("adamw", tiny_gpt2(), 1.0, 0.0)
     scheduler = build_scheduler(optimizer, schedule, 0.2, 50)
     rates = []
     for _ in range(50):
@@ -35,11 +35,11 @@ def test_rates_rise_then_fall(schedule: str) -> None:
 
 def test_decay_groups_are_those_of_transformers() -> None:
     model = tiny_gpt2()
-    decayed = {id(p) for p in build_optimizer(model, 1e-3, 0.1).param_groups[0]["params"]}
+    decayed = {id(p) for p in build_optimizer("adamw", model, 1e-3, 0.1).param_groups[0]["params"]}
     ours = {name for name, p in model.named_parameters() if id(p) in decayed}
     trainer = Trainer(model=model, args=TrainingArguments(output_dir="unused", use_cpu=True, report_to=[]))
     assert ours == set(trainer.get_decay_parameter_names(model))
-    assert sum(p.numel() for g in build_optimizer(model, 1e-3, 0.1).param_groups for p in g["params"]) == sum(
+    assert sum(p.numel() for g in build_optimizer("adamw", model, 1e-3, 0.1).param_groups for p in g["params"]) == sum(
         p.numel() for p in model.parameters()
     )
 
@@ -56,6 +56,6 @@ def test_default_rates_fall_with_size(parameters: int, rate: float) -> None:
 def test_frozen_parameters_are_left_alone() -> None:
     model = tiny_gpt2()
     model.transformer.wte.weight.requires_grad_(False)
-    optimizer = build_optimizer(model, 1e-3, 0.1)
+    optimizer = build_optimizer("adamw", model, 1e-3, 0.1)
     assert all(p is not model.transformer.wte.weight for g in optimizer.param_groups for p in g["params"])
     assert isinstance(optimizer, torch.optim.AdamW)

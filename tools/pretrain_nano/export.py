@@ -1,7 +1,8 @@
-"""From a checkpoint to the model folder that ships: half-precision weights, measured, with curve and samples.
+"""From a finished run to the model folder that ships: half-precision weights, measured, with curve and samples.
 
-    python export.py --corpus work/corpus --run work/run
+    python export.py --corpus work/corpus --runs work/run
 
+With several runs, each of which went on from the one before, the last one's model is exported and the curve shows all.
 Writes model.safetensors beside the tokenizer in gpt_magic/models/nano, curve.json and curve.png here, and prints
 the figures of the model card.
 """
@@ -14,14 +15,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from blocks import BLOCK
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from measure import bits_per_character
-from train import NANO, new_model
+from train import NANO
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
 HERE = Path(__file__).parent
+BLOCK = 512
 PROMPTS = (
     "My fellow Americans,",
     "The economy is",
@@ -32,14 +33,11 @@ PROMPTS = (
 )
 
 
-def write_weights(checkpoint: Path, folder: Path) -> GPT2LMHeadModel:
+def write_weights(trained: Path, folder: Path) -> GPT2LMHeadModel:
     """Half precision on disk; config.json says float32, so that transformers computes in float32."""
-    model = new_model(None)
-    model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    model = GPT2LMHeadModel.from_pretrained(trained, dtype=torch.float32)
     config = (folder / "config.json").read_text(encoding="utf-8")
-    half = new_model(None)
-    half.load_state_dict(model.state_dict())
-    half.half().save_pretrained(folder)
+    GPT2LMHeadModel.from_pretrained(trained, dtype=torch.float16).save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)
     (folder / "generation_config.json").unlink(missing_ok=True)
     settings = {**json.loads(config), "dtype": "float32"}
@@ -47,12 +45,17 @@ def write_weights(checkpoint: Path, folder: Path) -> GPT2LMHeadModel:
     return model.eval()
 
 
-def curve(log: Path) -> list[dict[str, float]]:
-    """Every logged line, in the few columns worth keeping."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    columns = ("step", "tokens", "loss", "lr", "held_out")
-    kept = [{name: row[name] for name in columns if name in row} for row in rows]
-    return [{**new, "minutes": round(row["seconds"] / 60, 1)} for new, row in zip(kept, rows, strict=True)]
+def curve(logs: list[Path]) -> list[dict[str, float]]:
+    """Every logged line of all runs, in the few columns worth keeping; tokens and minutes go on from run to run."""
+    rows: list[dict[str, float]] = []
+    for number, log in enumerate(logs, 1):
+        before = rows[-1] if rows else {"tokens": 0, "minutes": 0}
+        for line in log.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            kept = {name: row[name] for name in ("step", "loss", "lr", "held_out") if name in row}
+            tokens, minutes = before["tokens"] + row["tokens"], before["minutes"] + row["seconds"] / 60
+            rows.append({"run": number, **kept, "tokens": tokens, "minutes": round(minutes, 1)})
+    return rows
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:
@@ -84,16 +87,16 @@ def samples(model: GPT2LMHeadModel, tokenizer: AutoTokenizer) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True, nargs="+")
     parser.add_argument("--folder", type=Path, default=NANO)
     parser.add_argument("--measure", type=int, default=0, help="held-out characters measured; 0 for all")
     parser.add_argument("--pictures", type=Path, default=HERE, help="where curve.json and curve.png go")
     asked = parser.parse_args()
-    single = write_weights(asked.run / "checkpoint.pt", asked.folder)
+    single = write_weights(asked.runs[-1] / "model", asked.folder)
     half = GPT2LMHeadModel.from_pretrained(asked.folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(asked.folder)
     held_out = json.loads((asked.corpus / "held_out.json").read_text(encoding="utf-8"))
-    rows = curve(asked.run / "log.jsonl")
+    rows = curve([run / "log.jsonl" for run in asked.runs])
     (asked.pictures / "curve.json").write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
     draw(rows, asked.pictures / "curve.png")
     bits = partial(bits_per_character, tokenizer=tokenizer, texts=held_out, window=BLOCK, limit=asked.measure)

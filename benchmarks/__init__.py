@@ -1,0 +1,1 @@
+"""What gpt_magic's models and training are worth, measured."""

@@ -1,0 +1,59 @@
+"""What the user named to checked and split data for the task at hand. Needs neither torch nor a tokenizer."""
+
+from typing import TYPE_CHECKING
+
+from gpt_magic.data.columns import NAMES
+from gpt_magic.data.labelled import LabelledData, read_labelled
+from gpt_magic.data.passages import PassageData, read_passages
+from gpt_magic.data.sources import read_table
+from gpt_magic.errors import DataError, OptionError
+from gpt_magic.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Data = LabelledData | PassageData
+
+
+def read_data(options: Options) -> Data:
+    """Read and check the tables.
+
+    Raises:
+        DataError, OptionError: with one line that says what to change.
+    """
+    if options.data is None:
+        raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
+    frame = read_table(options.data)
+    if choose_task(options, frame) == "generate":
+        return read_passages(options, frame)
+    return read_labelled(options, frame)
+
+
+def choose_task(options: Options, frame: "pd.DataFrame") -> str:
+    """The task that is asked for, or that the columns plainly mean.
+
+    Raises:
+        OptionError: columns are given that do not belong to the task.
+    """
+    writing = [name for name in ("prompt", "completion", "messages") if getattr(options, name) is not None]
+    task = str(options.task)
+    if task == "auto":
+        task = "generate" if writing or (options.label is None and _is_for_writing(options, frame)) else "classify"
+    if task == "classify" and writing:
+        raise OptionError(f"{writing[0]} is for task = 'generate'; to classify give text and label")
+    if task == "generate" and options.label is not None:
+        raise OptionError(
+            "label is for task = 'classify'; to generate give text, or prompt and completion, or messages"
+        )
+    return task
+
+
+def _is_for_writing(options: Options, frame: "pd.DataFrame") -> bool:
+    """Whether the columns can only be texts to continue."""
+    names = {column.strip().casefold() for column in frame.columns}
+    alone = len(frame.columns) == 1 and (options.text is not None or _is_text(*names))
+    return bool("messages" in names or names >= {"prompt", "completion"} or alone)
+
+
+def _is_text(name: str) -> bool:
+    return any(name in names for names in NAMES["text"])

@@ -1,0 +1,69 @@
+"""Texts to token ids, and their lengths for the report."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
+from gpt_magic.errors import DataError
+from gpt_magic.summary import Lengths
+
+_ROWS = 1000  # a call: large enough for the tokenizer's own threads, small enough to stop
+
+
+def token_ids(
+    texts: Sequence[str],
+    tokenizer: Any,
+    index: Sequence[Any],
+    check: Callable[[], None] = lambda: None,
+    whole: bool = True,
+) -> Iterator[list[int]]:
+    """Token ids of each text.
+
+    Args:
+        index: the rows' names, for the message.
+        check: called now and then; may raise to end the work.
+        whole: whether the texts are whole, and get the marks that some tokenizers (not GPT-2's) put around a text.
+
+    Raises:
+        DataError: a text is no valid Unicode.
+    """
+    for start in range(0, len(texts), _ROWS):
+        check()
+        part = list(texts[start : start + _ROWS])
+        try:
+            encoded = tokenizer(part, add_special_tokens=whole, return_attention_mask=False, verbose=False)["input_ids"]
+        except TypeError:
+            bad = dict.fromkeys(index[start + i] for i, text in enumerate(part) if not is_unicode(text))
+            raise DataError(f"the text of {rows(bad)} {NOT_UNICODE}") from None
+        yield from encoded
+
+
+def length_facts(lengths: np.ndarray, used: int) -> list[tuple[str, str]]:
+    """What the report says of tokens.
+
+    Args:
+        lengths: tokens of each training text, before anything is cut, ``(texts,)``.
+        used: tokens that an epoch reads.
+    """
+    picture = f"median {int(np.median(lengths)):,}, 95 % up to {_p95(lengths):,}"
+    return [("tokens a text", f"{picture}, longest {int(lengths.max()):,}"), ("tokens an epoch", f"{used:,}")]
+
+
+def length_picture(lengths: np.ndarray, limit: int) -> Lengths:
+    """The histogram of the lengths, ``(texts,)``."""
+    counts, edges = np.histogram(lengths, bins=24, range=(0, max(int(lengths.max()), 1)))
+    return Lengths(
+        median=int(np.median(lengths)),
+        p95=_p95(lengths),
+        longest=int(lengths.max()),
+        edges=tuple(int(edge) for edge in edges),
+        counts=tuple(int(count) for count in counts),
+        limit=limit,
+        over=int((lengths > limit).sum()),
+    )
+
+
+def _p95(lengths: np.ndarray) -> int:
+    return int(np.quantile(lengths, 0.95, method="higher"))

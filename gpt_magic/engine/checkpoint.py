@@ -1,0 +1,73 @@
+"""Where a run stands, on disk: enough to go on as if it had never been cut."""
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_magic.errors import ModelError
+
+_FILE = "checkpoint.pt"
+# What torch raises of files that are cut, empty or another's.
+_DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+
+
+class Checkpoints:
+    """One checkpoint in a folder, replaced every so often; a cut never leaves half a file.
+
+    Args:
+        folder: made when it is not there.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(self, folder: Path, every: float = 180.0) -> None:
+        self.folder = folder
+        self.every = every
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the last one is old enough."""
+        return time.monotonic() - self._saved >= self.every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the state beside the last one, then move it into place."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{_FILE}.part"
+        torch.save({**state, "random": random_state()}, part)
+        part.replace(self.folder / _FILE)
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state, None when there is none; puts torch's random generators back where they were.
+
+        Raises:
+            ModelError: the file is damaged.
+        """
+        path = self.folder / _FILE
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+            restore_random_state(state.pop("random"))
+        except _DAMAGED as error:
+            raise ModelError(f"cannot resume from '{path}': the file is damaged; delete it to begin anew") from error
+        return state
+
+    def clear(self) -> None:
+        """Delete the checkpoint."""
+        (self.folder / _FILE).unlink(missing_ok=True)
+
+
+def random_state() -> dict[str, Any]:
+    """The states of torch's random generators: the processor's and every GPU's."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": devices}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Take what `random_state` gave."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

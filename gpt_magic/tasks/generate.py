@@ -1,0 +1,176 @@
+"""Generation: to continue texts, to answer prompts, to take part in conversations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gpt_magic.data.checks import rows
+from gpt_magic.data.passages import Part, Passage, PassageData, Passages, conversation_prompt
+from gpt_magic.data.tokens import length_facts, length_picture, token_ids
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.loop import Hidden
+from gpt_magic.errors import DataError, ModelError, listing, plural
+from gpt_magic.inference.generation import Sampling, encode_prompts, generate
+from gpt_magic.models.find import Base
+from gpt_magic.models.load import load_language_model
+from gpt_magic.tasks.language import Learned, NextToken, encode, metrics, total_nats
+from gpt_magic.tasks.task import Check, Rows, Task
+
+# How the samples of a run are drawn: not greedy, because a model that has learned little repeats itself then.
+_TEMPERATURE, _TOP_P = 0.8, 0.95
+
+
+@dataclass
+class GenerateTask(Task):
+    """``task = "generate"``."""
+
+    name = "generate"
+    scores = {"perplexity": "perplexity", "bits_per_character": "bits per character"}  # noqa: RUF012
+    compares_base = True
+
+    data: PassageData
+    _vocabulary: int = field(init=False, default=0)
+    _limit: int = field(init=False, default=0)
+
+    @property
+    def objective(self) -> NextToken:
+        """Cross-entropy of the next token."""
+        return NextToken(self._vocabulary)
+
+    def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
+        """Blocks of at most ``limit`` tokens; see `language.blocks`."""
+        data, error = self.data, self.options.truncate == "error"
+        self.tokenizer, self._limit = tokenizer, limit
+        sequences = sequences_of(data.train, tokenizer, check)
+        lengths = np.array([len(sequence.ids) - 1 for sequence in sequences])
+        fitted, cut = fit(sequences, limit, error)
+        valid, valid_cut = fit(sequences_of(data.valid, tokenizer, check), limit, error)
+        train = encode(fitted, limit)
+        used, scored = int(train.lengths().sum()), sum(map(len, train.scored))
+        facts = length_facts(lengths, used)
+        blocks = len(train) != len(data.train)
+        if blocks:
+            facts.append(("blocks", f"{len(train):,} of at most {limit:,} tokens"))
+        if data.style != "text":
+            what = {"completion": "the completions", "messages": "what the assistant says"}[data.style]
+            facts.append(("learned", f"{scored:,} of {used:,} tokens: {what}"))
+        warnings = [
+            f"{len(over):,} of {len(of):,} {what} prompts are too long for {limit:,} tokens with their completions; "
+            f"they lose their beginning (rows {listing(over)})"
+            for what, over, of in (("training", cut, data.train), ("validation", valid_cut, data.valid))
+            if over
+        ]
+        return Rows(
+            train=train,
+            valid=encode(valid, limit),
+            facts=facts,
+            warnings=warnings,
+            lengths=length_picture(lengths, limit),
+            noun="block" if blocks else "row",
+        )
+
+    def load(self, base: Base) -> Any:
+        """The base with its language-model head."""
+        model = load_language_model(base, self.options.dropout)
+        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        return model
+
+    def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
+        """Loss, perplexity, bits per character and tokens."""
+        return metrics(*total_nats(model, rows, hidden, check), self.data.valid.characters)
+
+    def sample(self, model: Any, check: Check) -> tuple[tuple[str, str], ...]:
+        """Each of the option ``samples`` and how the model continues it, the same random numbers every time."""
+        prompts: list[str] = self.options.samples or []
+        if not prompts:
+            return ()
+        new = min(self.options.sample_tokens, self._limit - 1)
+        how = Sampling(max_new_tokens=new, temperature=_TEMPERATURE, top_p=_TOP_P, seed=self.options.seed)
+        passages = [prompt_passage(prompt, self.data.style, "samples") for prompt in prompts]
+        ids, _ = encode_prompt_passages(passages, self.tokenizer, self._limit, new, list(range(len(prompts))))
+        told = generate(model, self.tokenizer, ids, how, check=check)
+        return tuple((prompts[one.prompt], one.text) for one in told)
+
+    def own(self) -> dict[str, Any]:
+        """The style, and the training passages, which the tuned model remembers while it lives and does not save."""
+        return {"style": self.data.style, "training": self.data.train}
+
+
+def sequences_of(passages: Passages, tokenizer: Any, check: Check = lambda: None) -> list[Learned]:
+    """Token sequences of passages, each part tokenised by itself: a prompt has the same tokens in training and in use.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-text token.
+        DataError: a text is no valid Unicode, or has no tokens.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ModelError("the base's tokenizer has no end-of-text token to learn where a text ends: set its eos_token")
+    later = [(row, part) for p, row in zip(passages.passages, passages.index, strict=True) for part in p.parts[1:]]
+    firsts = token_ids([p.parts[0].text for p in passages.passages], tokenizer, passages.index, check)
+    others = token_ids([part.text for _, part in later], tokenizer, [row for row, _ in later], check, whole=False)
+    made: list[Learned] = []
+    for passage, row in zip(passages.passages, passages.index, strict=True):
+        ids: list[int] = []
+        learned: list[bool] = []
+        for part in passage.parts:
+            more = [*next(others if ids else firsts), *([end] if part.ends else [])]
+            if passage.begins and not ids and more[0] not in (end, tokenizer.bos_token_id):  # no mark of its own
+                more = [end, *more]
+            ids += more
+            learned += [part.learned] * len(more)
+        made.append(Learned(np.array(ids, dtype=np.int32), np.array(learned, dtype=bool), row))
+    short = [sequence.row for sequence in made if not sequence.learned[1:].any()]
+    if short:
+        raise DataError(f"the tokenizer makes no tokens of {rows(short)}: remove them")
+    return made
+
+
+def prompt_passage(prompt: str, style: str, where: str) -> Passage:
+    """A text to continue, as a model of ``style`` was taught: to one of conversations the user says it."""
+    if style == "messages" and prompt:
+        return conversation_prompt([{"role": "user", "content": prompt}], where)
+    return Passage((Part(prompt, learned=False),))
+
+
+def encode_prompt_passages(
+    prompts: Sequence[Passage], tokenizer: Any, context: int, max_new_tokens: int, index: Sequence[Any]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Like `encode_prompts`, with prompts of several parts tokenised part by part as in training."""
+    ids, cut = encode_prompts([prompt.text for prompt in prompts], tokenizer, context, max_new_tokens, index)
+    room = context - max_new_tokens
+    for number, prompt in enumerate(prompts):
+        if len(prompt.parts) > 1:
+            whole = _tokens(prompt, tokenizer)
+            ids[number], cut[number] = whole[-room:], len(whole) > room
+    return ids, cut
+
+
+def fit(sequences: Sequence[Learned], limit: int, error: bool) -> tuple[list[Learned], list[Any]]:
+    """Let prompts that are too long lose their beginning, where all that is learned then fits in ``limit`` tokens.
+
+    Sequences of which more is learned stay whole: they are cut into blocks.
+
+    Returns:
+        The sequences, and the rows' names of those that were cut.
+
+    Raises:
+        DataError: ``error`` is set and something would be cut.
+    """
+    fitted, cut = [], []
+    for sequence in sequences:
+        length, first = len(sequence.ids), int(np.argmax(sequence.learned))
+        if length - 1 > limit and length - first <= limit:
+            cut.append(sequence.row)
+            keep = slice(-(limit + 1), None)
+            fitted.append(Learned(sequence.ids[keep], sequence.learned[keep], sequence.row))
+        else:
+            fitted.append(sequence)
+    if cut and error:
+        raise DataError(
+            f"{plural(len(cut), 'prompt')} with their completions longer than {limit:,} tokens ({rows(cut)}): shorten "
+            "them, or say truncate = 'tail' to leave out their beginning"
+        )
+    return fitted, cut

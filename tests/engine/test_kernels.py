@@ -1,0 +1,123 @@
+"""Faster routines must not change a number: torch's own modules are the reference."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from gpt_magic.engine import kernels
+from gpt_magic.engine.kernels import fast_kernels, has_onednn, onednn_is_faster, product
+from tests.tiny import tiny_gpt2
+
+needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
+
+
+@pytest.fixture(params=[False, pytest.param(True, marks=needs_onednn)], ids=["MKL", "oneDNN"])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Both, on whatever machine this is."""
+    monkeypatch.setattr(kernels, "onednn_is_faster", lambda: request.param)
+    return bool(request.param)
+
+
+def _close(ours: Tensor, theirs: Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.detach().abs().max()))
+
+
+@needs_onednn
+@pytest.mark.parametrize(("tokens", "inputs", "outputs"), [(1, 3, 5), (7, 16, 48), (300, 64, 256), (129, 256, 64)])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_product_and_its_gradients(tokens: int, inputs: int, outputs: int, transposed: bool, biased: bool) -> None:
+    torch.manual_seed(tokens)
+    x, back = torch.randn(1, tokens, inputs), torch.randn(1, tokens, outputs)
+    weight = torch.randn(outputs, inputs).t() if transposed else torch.randn(inputs, outputs)
+    results = []
+    for way in (product, lambda x, w, b: x @ w + (0 if b is None else b)):
+        leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
+        bias = torch.linspace(-1, 1, outputs, requires_grad=True) if biased else None
+        out = way(leaves[0], leaves[1], bias)
+        out.backward(back)
+        results.append([out, *(leaf.grad for leaf in leaves), *([bias.grad] if bias is not None else [])])
+    for ours, theirs in zip(*results, strict=True):
+        _close(ours, theirs)
+
+
+@needs_onednn
+def test_product_computes_no_gradient_that_nobody_wants() -> None:
+    x, weight, bias = torch.randn(4, 3), torch.randn(3, 5), torch.zeros(5, requires_grad=True)
+    product(x, weight, bias).sum().backward()
+    assert x.grad is None
+    assert weight.grad is None
+    assert bias.grad is not None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"activation_function": "gelu_new"}, {"activation_function": "gelu_pytorch_tanh"}, {"n_inner": 24, "n_layer": 3}],
+)
+def test_a_model_computes_the_same_and_is_itself_again(config: dict[str, Any], onednn: bool) -> None:
+    fast = tiny_gpt2(seed=2, **config)
+    plain = deepcopy(fast)
+    tokens = torch.randint(0, 90, (3, 20), generator=torch.manual_seed(0))
+    expected = plain.base_model(tokens).last_hidden_state
+    back = torch.randn_like(expected)
+    expected.backward(back)
+    with fast_kernels(fast):
+        hidden = fast.base_model(tokens).last_hidden_state
+    hidden.backward(back)  # a backward pass may come afterwards
+    _close(hidden, expected)
+    for ours, theirs in zip(fast.base_model.parameters(), plain.base_model.parameters(), strict=True):
+        assert ours.grad is not None
+        _close(ours.grad, theirs.grad)
+    assert not any("forward" in vars(module) for module in fast.modules())
+
+
+def test_which_modules_are_swapped(onednn: bool) -> None:
+    class Own(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1
+
+    model = nn.ModuleDict(
+        {"linear": nn.Linear(3, 3), "conv": Conv1D(3, 3), "own": Own(3, 3), "float64": nn.Linear(3, 3).double()}
+    )
+    with fast_kernels(model):
+        assert {name for name, part in model.items() if "forward" in vars(part)} == (
+            {"linear", "conv"} if onednn else set()
+        )
+        with fast_kernels(model["linear"]):
+            pass
+        assert ("forward" in vars(model["linear"])) == onednn  # the inner one leaves it to the outer one
+    with torch.autocast("cpu", dtype=torch.bfloat16), fast_kernels(model):
+        assert not any("forward" in vars(part) for part in model.values())
+        assert model["linear"](torch.ones(1, 3)).dtype == torch.bfloat16
+
+
+def test_modules_are_put_back_after_an_error(onednn: bool) -> None:
+    model = tiny_gpt2(activation_function="gelu_new")
+    with pytest.raises(KeyError), fast_kernels(model):
+        raise KeyError
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("cpu", "faster"),
+    [
+        ({"cpu_name": "AMD EPYC 9755", "avx512_f": True}, True),
+        ({"cpu_name": "AMD EPYC 7763", "avx512_f": False}, False),
+        ({"cpu_name": "Intel(R) Xeon(R) Platinum 8481C", "avx512_f": True}, False),
+        ({}, False),
+    ],
+)
+def test_onednn_is_for_amd_with_avx512(cpu: dict[str, Any], faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu, raising=False)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(kernels, "has_onednn", lambda: True)
+    assert onednn_is_faster.__wrapped__() == faster
+
+
+def test_another_form_of_the_routine_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_onednn", lambda x, weight: x @ weight.t() + 1)
+    assert not has_onednn.__wrapped__()
