@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GPT2Config, GPT2ForSequenceClassification
+from torch import Tensor
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Job, Settings
 from gpt_magic.engine.precision import choose_machine
 from gpt_magic.tasks.classify import Classify
+from gpt_magic.tasks.language import Learned, NextToken
 
 VOCABULARY = 100
 PAD = VOCABULARY - 1  # never in the rows
@@ -19,10 +21,19 @@ PAD = VOCABULARY - 1  # never in the rows
 def tiny_gpt2(classes: int = 3, seed: int = 0, dropout: float = 0.0, **config: Any) -> GPT2ForSequenceClassification:
     """A GPT-2 of 2 layers x 32 with random weights, larger than GPT-2's own so that every part matters."""
     torch.manual_seed(seed)
+    return GPT2ForSequenceClassification(_config(dropout, **config, num_labels=classes)).eval()
+
+
+def tiny_lm(seed: int = 0, dropout: float = 0.0, **config: Any) -> GPT2LMHeadModel:
+    """The same with a language-model head."""
+    torch.manual_seed(seed)
+    return GPT2LMHeadModel(_config(dropout, **config)).eval()
+
+
+def _config(dropout: float, **config: Any) -> GPT2Config:
     shape = {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 64, "vocab_size": VOCABULARY}
     drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
-    made = GPT2Config(**{**shape, **drop, **config}, num_labels=classes, pad_token_id=PAD, initializer_range=0.1)
-    return GPT2ForSequenceClassification(made).eval()
+    return GPT2Config(**{**shape, **drop, **config}, pad_token_id=PAD, initializer_range=0.1)
 
 
 def random_rows(rows: int, seed: int, longest: int = 40, classes: int = 3) -> Encoded:
@@ -36,6 +47,28 @@ def random_rows(rows: int, seed: int, longest: int = 40, classes: int = 3) -> En
         targets=[np.array([number]) for number in rng.integers(0, classes, rows)],
         index=list(range(rows)),
     )
+
+
+def random_sequences(rows: int, seed: int, longest: int = 40, share: float = 0.7) -> list[Learned]:
+    """Sequences of 2 tokens to one more than ``longest``, of which about ``share`` are learned, the last always."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for row, length in enumerate([2, *rng.integers(2, longest + 2, rows - 1).tolist()]):
+        learned = rng.random(length) < share
+        learned[0], learned[-1] = False, True
+        made.append(Learned(rng.integers(0, PAD, length).astype(np.int32), learned, row))
+    return made
+
+
+def with_labels(sequences: Sequence[Learned]) -> dict[str, Tensor]:
+    """The same as transformers' models take it: padded, with ``labels`` of -100 where nothing is learned."""
+    parts = {
+        "input_ids": ([torch.from_numpy(s.ids).long() for s in sequences], PAD),
+        "attention_mask": ([torch.ones(len(s.ids), dtype=torch.long) for s in sequences], 0),
+        "labels": ([torch.from_numpy(np.where(s.learned, s.ids, -100)).long() for s in sequences], -100),
+    }
+    pad = torch.nn.utils.rnn.pad_sequence
+    return {name: pad(some, batch_first=True, padding_value=value) for name, (some, value) in parts.items()}
 
 
 def settings(**changes: Any) -> Settings:
@@ -64,3 +97,8 @@ def objective(classes: int = 3, weights: Sequence[float] | None = None) -> Class
 def job(model: Any, rows: Encoded, evaluate: Any = None, classes: int = 3, **changes: Any) -> Job:
     """A job on the CPU in fp32."""
     return Job(model, objective(classes), rows, settings(**changes), choose_machine("cpu", "fp32"), evaluate)
+
+
+def lm_job(model: Any, rows: Encoded, evaluate: Any = None, **changes: Any) -> Job:
+    """A language model's job on the CPU in fp32."""
+    return Job(model, NextToken(VOCABULARY), rows, settings(**changes), choose_machine("cpu", "fp32"), evaluate)

@@ -20,6 +20,7 @@ NAMES = {
 }
 SHARES = ("accuracy", "macro_f1")  # said as percentages
 _PLOTTED = (*SHARES, "bits_per_character")  # a perplexity that begins at 700 would hide that it went from 5 to 4
+LOWER_IS_BETTER = ("perplexity", "bits_per_character")
 _COUNTS = ("tokens", "rows")  # numbers that are no scores
 _MOST_POINTS = 500  # a curve is thinned to about so many
 

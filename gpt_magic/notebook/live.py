@@ -213,7 +213,7 @@ class TerminalView:
             self._safely("the progress", lambda: self._log(progress))
         elif self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._rewrite(progress)))
-        self._safely("the samples", lambda: self._samples(progress))
+        self._safely("the samples", lambda: self._samples(progress, progress.step))
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """Take the progress line away, print the card and what a plot would show."""
@@ -221,7 +221,7 @@ class TerminalView:
         from gpt_magic.notebook.cards import card_text
 
         self._safely("the progress line", self._erase)
-        self._safely("the samples", lambda: self._samples(progress))
+        self._safely("the samples", lambda: self._samples(progress, progress.step + 1))
         if summary is not None:
             self._safely("the card", lambda: self._print(card_text(summary)))
         if said := status.curves_text(progress):
@@ -253,14 +253,15 @@ class TerminalView:
         if progress.step and self._budget.due("log", _LOG_SECONDS):
             self._budget.pay("log", lambda: write_to(self._stream, progress_text(progress) + "\n"))
 
-    def _samples(self, progress: Progress) -> None:
-        """Print what was written since the last look, above the progress line."""
+    def _samples(self, progress: Progress, before: int) -> None:
+        """Print what was written since the last look, above the progress line: of steps that are over."""
         from gpt_magic.notebook.samples import sampled_text
 
-        for sampled in progress.samples[self._sampled :]:
+        new = [one for one in progress.samples[self._sampled :] if one.step < before]
+        for sampled in new:
             self._erase()
             write_to(self._stream, sampled_text(sampled) + "\n")
-        self._sampled = len(progress.samples)
+        self._sampled += len(new)
 
     def _print(self, text: str) -> None:
         self._erase()
@@ -268,6 +269,7 @@ class TerminalView:
 
 
 def write_to(stream: TextIO, text: str) -> None:
+    """Write at once, with ``?`` for what the stream's encoding lacks."""
     encoding = stream.encoding or "utf-8"  # a Windows console may lack the bars and the stars
     stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()

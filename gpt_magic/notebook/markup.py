@@ -49,9 +49,9 @@ def passage(text: str, limit: int = 2000, lines: int = 24) -> str:
     breaks are signs, and so are those after the second of a row.
     """
     text = re.sub(r"\n{3,}", lambda run: "\n\n" + "↵" * (len(run[0]) - 2), plain(text, limit))
-    head = text.split("\n", lines - 1)
-    head[-1] = head[-1].replace("\n", " ↵ ")
-    return f'<bdi dir="auto" style="white-space:pre-wrap">{broken("\n".join(head))}</bdi>'
+    *head, rest = text.split("\n", lines - 1)
+    said = broken("\n".join([*head, rest.replace("\n", " ↵ ")]))
+    return f'<bdi dir="auto" style="white-space:pre-wrap">{said}</bdi>'
 
 
 def broken(text: str) -> str:

@@ -57,7 +57,8 @@ def samples_text(progress: Progress, *, final: bool = False) -> str:
 def sampled_text(sampled: Sampled) -> str:
     """What was written at one moment, a line a prompt."""
     said = [f"  {_named(prompt)} {one_line(text)}" for prompt, text in sampled.texts[:_MOST_PROMPTS]]
-    return "\n".join([f"{moment(sampled.step)}, it writes after", *said])
+    when = f"at {moment(sampled.step)}" if sampled.step else moment(0)
+    return "\n".join([f"what it writes {when}:", *said])
 
 
 def _named(prompt: str) -> str:

@@ -100,10 +100,11 @@ def _put(flags: dict[str, Any], flag: str, value: str | None) -> None:
         _add(flags, flag, _unquoted(value))
         return
     try:
-        _add(flags, flag, kind(_unquoted(value or "")))
+        number = kind(_unquoted(value or ""))
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise OptionError(f"{flag} needs {what}{f', not {short(value)}' if value else ''}") from None
+    _add(flags, flag, number)
 
 
 def _add(flags: dict[str, Any], flag: str, value: Any) -> None:
@@ -116,7 +117,7 @@ def _add(flags: dict[str, Any], flag: str, value: Any) -> None:
 
 
 def _unquoted(value: str) -> str:
-    """A flag's value without its quotes; in quotes, ``\\n`` and ``\\t`` are a line break and a tab."""
+    """A flag's value without its quotes; in quotes, a backslash before n is a line break, before t a tab."""
     if not _QUOTED.fullmatch(value):
         return value
     signs = {"n": "\n", "t": "\t"}
@@ -143,12 +144,7 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
     if cell is not None:
         if rest:
             raise OptionError("give the texts in the cell's body or on the line, not both")
-        if whole:
-            return _body(model, cell)
-        lines = [text for text in cell.split("\n") if text.strip()]
-        if not lines:
-            raise DataError("the cell has no texts: write one a line below %%predict")
-        return lines
+        return _body(model, cell) if whole else _lines(cell)
     if not rest:
         raise DataError("nothing to predict: give a text or the name of a DataFrame after the model's name")
     head = _TAIL.sub("", rest)
@@ -166,6 +162,13 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
     if _is_expression(text, names):
         raise OptionError(f"{short(text)} is an expression: write {model}.predict({text}); a text stands in quotes")
     return text
+
+
+def _lines(cell: str) -> list[str]:
+    lines = [text for text in cell.split("\n") if text.strip()]
+    if not lines:
+        raise DataError("the cell has no texts: write one a line below %%predict")
+    return lines
 
 
 def _body(model: str, cell: str) -> str:

@@ -1,7 +1,7 @@
 """``%predict`` with a model that writes: the text appears while it comes, and is the cell's value."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from gpt_magic.errors import plural
@@ -30,8 +30,8 @@ class Written(str):
     def _ipython_display_(self) -> None:
         _hide(self.cell)
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return {"text/plain": str(self)}
+    def _repr_pretty_(self, p: Any, cycle: bool) -> None:  # noqa: ARG002
+        p.text(str(self) if len(p.stack) == 1 else repr(str(self)))  # in a list and the like with its quotes
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (str(self),)  # cells are numbered anew in the session that reads it
@@ -81,12 +81,13 @@ def write(model: "TunedGenerator", prompts: Any, settings: Mapping[str, Any], qu
 
     if not isinstance(prompts, str) and not is_conversation(prompts):
         return _table(model, prompts, settings, quiet)
-    page = _page(model, prompts, quiet)
+    samples = settings.get("num_samples", 1)
+    page = _page(model, prompts, samples, quiet)
     told = model.predict(prompts, on_text=page.take, **settings)
     texts, ended = told["completion"].tolist(), told["ended"].tolist()
     page.close(texts, "interrupted" in ended)
     cell = None if quiet else _cell()
-    return Several(texts, cell) if settings.get("num_samples", 1) > 1 else Written(texts[0], cell)
+    return Several(texts, cell) if samples > 1 else Written(texts[0], cell)
 
 
 def _table(model: "TunedGenerator", prompts: Any, settings: Mapping[str, Any], quiet: bool) -> Any:
@@ -135,25 +136,20 @@ class _NotebookPage(_Page):
 class _TerminalPage(_Page):
     """Writes to standard output as the text comes; several samples one after the other when all are there."""
 
-    def __init__(self, prompt: str, apart: bool) -> None:
-        self._prompt, self._apart = prompt, apart
+    def __init__(self, prompt: str, apart: bool, streams: bool = True) -> None:
+        self._prompt, self._apart, self._streams = prompt, apart, streams
         self._written = 0
-        self._several = False
 
     def take(self, prompt: int, sample: int, text: str) -> None:  # noqa: ARG002
-        self._several = self._several or sample > 0
-        if sample == 0 and not self._several:
-            self._write(plain(text))
+        if self._streams:
+            self._write(text)
 
     def close(self, texts: Sequence[str], interrupted: bool) -> None:
-        if len(texts) == 1:
-            self._write(plain(texts[0]))
-            _out(_interrupted(interrupted) + "\n")
-            return
-        if self._written:
-            _out("\n\n")
-        said = "\n\n".join(f"{_joined(self._prompt, text, self._apart)}" for text in texts)
-        _out(said + _interrupted(interrupted) + "\n")
+        if self._streams:
+            self._write(texts[0])
+        else:
+            _out("\n\n".join(_joined(self._prompt, text, self._apart) for text in texts))
+        _out(_interrupted(interrupted) + "\n")
 
     def _write(self, text: str) -> None:
         """What is new of prompt and text."""
@@ -176,14 +172,15 @@ def written_html(prompt: str, texts: Sequence[str], apart: bool = False, interru
     line = "margin:4px 0" if len(texts) == 1 else "margin:8px 0;border-left:3px solid rgba(128,128,128,0.35)"
     pad = "" if len(texts) == 1 else ";padding-left:10px"
     blocks = "".join(
-        f'<div dir="auto" style="white-space:pre-wrap;{line}{pad}">{head}{broken(text)}</div>' for text in texts
+        f'<div dir="auto" style="white-space:pre-wrap;{line}{pad}">{head}{broken(text)}</div>'
+        for text in ([text.lstrip(" ") for text in texts] if apart else texts)
     )
     said = note("interrupted: this is what was there") if interrupted else ""
     return f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{WIDTH};line-height:1.45">{blocks}{said}</div>'
 
 
 def _joined(prompt: str, text: str, apart: bool) -> str:
-    return plain(prompt) + ("\n" if apart and prompt else "") + plain(text)
+    return f"{plain(prompt)}\n{plain(text).lstrip(' ')}" if apart and prompt else plain(prompt) + plain(text)
 
 
 def _interrupted(interrupted: bool) -> str:
@@ -239,12 +236,12 @@ class _Handle:
         self._handle = display(data, raw=True, display_id=True)
 
 
-def _page(model: "TunedGenerator", prompt: Any, quiet: bool) -> _Page:
+def _page(model: "TunedGenerator", prompt: Any, samples: int, quiet: bool) -> _Page:
+    said = prompt if isinstance(prompt, str) else _last_said(prompt)
+    answers = model.style == "messages" or not isinstance(prompt, str)
     if quiet:
         return _Page()
-    kind: Callable[[str, bool], _Page] = _NotebookPage if _in_kernel() else _TerminalPage
-    said = prompt if isinstance(prompt, str) else _last_said(prompt)
-    return kind(said, model.style == "messages" or not isinstance(prompt, str))
+    return _NotebookPage(said, answers) if _in_kernel() else _TerminalPage(said, answers, streams=samples == 1)
 
 
 def _last_said(conversation: Any) -> str:

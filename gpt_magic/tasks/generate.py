@@ -1,6 +1,6 @@
 """Generation: to continue texts, to answer prompts, to take part in conversations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,27 +105,35 @@ def sequences_of(passages: Passages, tokenizer: Any, check: Check = lambda: None
         ModelError: the tokenizer has no end-of-text token.
         DataError: a text is no valid Unicode, or has no tokens.
     """
+    made = [
+        Learned(np.array(ids, dtype=np.int32), np.array(learned, dtype=bool), row)
+        for (ids, learned), row in zip(_tokens(passages, tokenizer, check), passages.index, strict=True)
+    ]
+    short = [sequence.row for sequence in made if not sequence.learned[1:].any()]
+    if short:
+        raise DataError(f"the tokenizer makes no tokens of {rows(short)}: remove them")
+    return made
+
+
+def _tokens(passages: Passages, tokenizer: Any, check: Check) -> Iterator[tuple[list[int], list[bool]]]:
+    """Token ids of each passage, and which of them are learned."""
     end = tokenizer.eos_token_id
     if end is None:
         raise ModelError("the base's tokenizer has no end-of-text token to learn where a text ends: set its eos_token")
     later = [(row, part) for p, row in zip(passages.passages, passages.index, strict=True) for part in p.parts[1:]]
     firsts = token_ids([p.parts[0].text for p in passages.passages], tokenizer, passages.index, check)
     others = token_ids([part.text for _, part in later], tokenizer, [row for row, _ in later], check, whole=False)
-    made: list[Learned] = []
-    for passage, row in zip(passages.passages, passages.index, strict=True):
-        ids: list[int] = []
-        learned: list[bool] = []
-        for part in passage.parts:
-            more = [*next(others if ids else firsts), *([end] if part.ends else [])]
-            if passage.begins and not ids and more[0] not in (end, tokenizer.bos_token_id):  # no mark of its own
-                more = [end, *more]
-            ids += more
-            learned += [part.learned] * len(more)
-        made.append(Learned(np.array(ids, dtype=np.int32), np.array(learned, dtype=bool), row))
-    short = [sequence.row for sequence in made if not sequence.learned[1:].any()]
-    if short:
-        raise DataError(f"the tokenizer makes no tokens of {rows(short)}: remove them")
-    return made
+    for passage in passages.passages:
+        ids = next(firsts)
+        if passage.begins and ids[:1] not in ([end], [tokenizer.bos_token_id]):  # the tokenizer's own mark
+            ids = [end, *ids]
+        learned = [part.learned for part in passage.parts[:1] for _ in ids]
+        learned[:1] = [False] * len(learned[:1])  # nothing stands before it
+        for place, part in enumerate(passage.parts):
+            more = next(others) if place else []
+            more = [*more, end] if part.ends else more
+            ids, learned = ids + more, learned + [part.learned] * len(more)
+        yield ids, learned
 
 
 def prompt_passage(prompt: str, style: str, where: str) -> Passage:
@@ -141,10 +149,10 @@ def encode_prompt_passages(
     """Like `encode_prompts`, with prompts of several parts tokenised part by part as in training."""
     ids, cut = encode_prompts([prompt.text for prompt in prompts], tokenizer, context, max_new_tokens, index)
     room = context - max_new_tokens
-    for number, prompt in enumerate(prompts):
-        if len(prompt.parts) > 1:
-            whole = _tokens(prompt, tokenizer)
-            ids[number], cut[number] = whole[-room:], len(whole) > room
+    several = [number for number, prompt in enumerate(prompts) if len(prompt.parts) > 1]
+    passages = Passages([prompts[number] for number in several], [index[number] for number in several])
+    for number, (whole, _) in zip(several, _tokens(passages, tokenizer, lambda: None), strict=True):
+        ids[number], cut[number] = np.array(whole[-room:], dtype=np.int32), len(whole) > room
     return ids, cut
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.data.checks import Findings
-from gpt_magic.data.passages import Passages, check_passages, conversation_prompt
+from gpt_magic.data.passages import Passage, Passages, check_passages, conversation_prompt
 from gpt_magic.data.sources import read_table
 from gpt_magic.errors import DataError, OptionError, a_kind, plural, short
 from gpt_magic.options import Options
@@ -48,7 +48,7 @@ class TunedGenerator(TunedModel):
         top_k: int = 0,
         top_p: float = 1.0,
         repetition_penalty: float = 1.0,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = (),
         num_samples: int = 1,
         seed: int | None = None,
         on_text: OnText | None = None,
@@ -81,13 +81,15 @@ class TunedGenerator(TunedModel):
         """
         import pandas as pd
 
-        from gpt_magic.inference.generation import Sampling, encode_prompts, generate
+        from gpt_magic.inference.generation import Sampling, generate, stop_texts
+        from gpt_magic.tasks.generate import encode_prompt_passages
 
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        stops = stop_texts(stop)
         how = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stops, num_samples, seed)
         one = isinstance(prompts, str) or is_conversation(prompts)
-        frame, texts = self._prompts([prompts] if one else prompts)
-        ids, cut = encode_prompts(texts, self.tokenizer, self._context, how.max_new_tokens, list(frame.index))
+        frame, passages = self._prompts([prompts] if one else prompts)
+        index = list(frame.index)
+        ids, cut = encode_prompt_passages(passages, self.tokenizer, self._context, how.max_new_tokens, index)
         told = generate(self.model, self.tokenizer, ids, how, on_text=on_text)
         if cut.any():
             read = self._context - how.max_new_tokens
@@ -138,11 +140,12 @@ class TunedGenerator(TunedModel):
         from gpt_magic.tasks.language import encode, metrics, total_nats
 
         Options().put("missing", missing)
+        training = self._training(memorised)
         passages = self._passages(data, missing)
         fitted, cut = fit(sequences_of(passages, self.tokenizer), self.max_length, error=False)
         nats, tokens = total_nats(self.model, encode(fitted, self.max_length), self.hidden)
         found = metrics(nats, tokens, passages.characters)
-        overlaps = None if memorised is False else self._memorised(passages, memorised, samples, seed)
+        overlaps = None if training is None else self._memorised(passages, training, samples, seed)
         return LanguageEvaluation(
             rows=len(passages),
             loss=found["loss"],
@@ -173,8 +176,8 @@ class TunedGenerator(TunedModel):
     def _context(self) -> int:
         return int(self.model.config.max_position_embeddings)
 
-    def _prompts(self, prompts: Any) -> "tuple[pd.DataFrame, list[str]]":
-        """The table to answer with, and the texts to continue."""
+    def _prompts(self, prompts: Any) -> "tuple[pd.DataFrame, list[Passage]]":
+        """The table to answer with, and what to continue."""
         import pandas as pd
 
         if hasattr(prompts, "tolist") and not isinstance(prompts, pd.Series):
@@ -191,15 +194,15 @@ class TunedGenerator(TunedModel):
         cells = zip(frame.index, frame[column], strict=True)
         return frame, [self._prompt(value, f"row {row}") for row, value in cells]
 
-    def _prompt(self, value: Any, where: str) -> str:
-        """The text to continue for one prompt."""
+    def _prompt(self, value: Any, where: str) -> Passage:
+        """What to continue for one prompt."""
+        from gpt_magic.tasks.generate import prompt_passage
+
         if is_conversation(value):
-            return conversation_prompt(value, where).text
+            return conversation_prompt(value, where)
         if not isinstance(value, str):
             raise DataError(f"{where}: the prompt {short(value)} is {a_kind(value)}, not a text")
-        if self.style == "messages" and value:
-            return conversation_prompt([{"role": "user", "content": value}], where).text
-        return value
+        return prompt_passage(value, self.style, where)
 
     def _passages(self, data: Any, missing: str) -> Passages:
         if isinstance(data, str) and not _is_path(data):
@@ -213,19 +216,23 @@ class TunedGenerator(TunedModel):
                 self._column(frame, next(role for role, name in columns.items() if name == column))
         return check_passages(frame, columns, missing, Findings(), "data")
 
-    def _memorised(self, passages: Passages, memorised: Any, samples: int, seed: int) -> "pd.DataFrame":
+    def _training(self, memorised: Any) -> Passages | None:
+        """The training texts to look for overlaps with; None when not asked to."""
+        if memorised is False:
+            return None
+        if memorised is not True:
+            return self._passages(memorised, "drop")
+        if self.training is None:
+            raise OptionError(
+                "memorised = True: the training texts were not saved with the model; give them, as in memorised=df"
+            )
+        return self.training
+
+    def _memorised(self, passages: Passages, training: Passages, samples: int, seed: int) -> "pd.DataFrame":
         """Verbatim overlaps of generated texts, and of the held-out texts themselves, with the training texts."""
         from gpt_magic.inference.generation import Sampling, encode_prompts, generate
         from gpt_magic.insight.memorisation import memorised_table
 
-        if memorised is not True:
-            training = self._passages(memorised, "drop")
-        elif self.training is not None:
-            training = self.training
-        else:
-            raise OptionError(
-                "memorised = True: the training texts were not saved with the model; give them, as in memorised=df"
-            )
         how = Sampling(max_new_tokens=min(_WRITTEN, self._context // 2), temperature=1.0, seed=seed)
 
         def write(prompts: list[str]) -> list[str]:

@@ -1,10 +1,12 @@
 """Which rows meet: every epoch sees all, every pass stays within its limits."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from gpt_magic.engine import batching
 from gpt_magic.engine.batching import ATTENTION_AREA, epoch_order, forward_passes, plan
 
 
@@ -30,6 +32,34 @@ def test_forward_passes_hold_every_row_and_keep_limits(lengths: list[int], batch
         assert 1 <= len(rows) <= batch_size
         longest = max(lengths[row] for row in rows)
         assert len(rows) == 1 or len(rows) * longest**2 <= ATTENTION_AREA
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 1200)), min_size=1, max_size=40),
+    st.integers(1, 20),
+    st.integers(0, 99),
+)
+@hypothesis_settings(max_examples=80)
+def test_forward_passes_keep_the_limit_of_the_head(rows: list[tuple[int, int]], batch_size: int, seed: int) -> None:
+    """``outputs`` are those of the rows of this step, ``lengths`` of all that there are."""
+    lengths, outputs = np.array(rows).T
+    some = epoch_order(len(rows), seed, epoch=0)[: len(rows) // 2 + 1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "HEAD_OUTPUTS", 1000)
+        passes = forward_passes(some, lengths, batch_size, outputs[some])
+        free = forward_passes(some, lengths, batch_size, 0 * outputs[some])
+    assert sorted(row for part in passes for row in part) == sorted(some)
+    for part in passes:
+        assert 1 <= len(part) <= batch_size
+        assert len(part) == 1 or outputs[part].sum() <= 1000
+        assert len(part) == 1 or len(part) * lengths[part].max() ** 2 <= ATTENTION_AREA
+    assert free == forward_passes(some, lengths, batch_size)
+
+
+def test_the_head_limit_takes_as_many_rows_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "HEAD_OUTPUTS", 100)
+    passes = forward_passes(range(5), np.full(5, 8), 16, np.array([50, 50, 10, 300, 20]))
+    assert passes == [[0, 1], [2], [3], [4]]
 
 
 def test_order_differs_between_epochs_and_seeds() -> None:

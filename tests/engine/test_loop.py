@@ -1,5 +1,6 @@
 """The loop against transformers' own Trainer, and its promises about stops, failures and best weights."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control, Evaluated, Event, Planned, Stepped, StopRequested
 from gpt_magic.engine.loop import Job, Outcome, train
 from gpt_magic.errors import TrainingError
-from tests.tiny import PAD, job, objective, random_rows, settings, tiny_gpt2
+from gpt_magic.tasks.language import encode
+from tests.tiny import (
+    PAD,
+    job,
+    lm_job,
+    objective,
+    random_rows,
+    random_sequences,
+    settings,
+    tiny_gpt2,
+    tiny_lm,
+    with_labels,
+)
 
 
 def run(work: Job, control: Control | None = None) -> tuple[Outcome, list[Event]]:
@@ -37,33 +50,48 @@ def test_fifty_steps_equal_transformers_trainer(schedule: str, tmp_path: Path) -
     ours = tiny_gpt2(seed=7)
     _, events = run(job(ours, rows, steps=steps, batch_size=16, warmup=0.1, schedule=schedule, weight_decay=0.1))
     theirs = tiny_gpt2(seed=7)
-    reference = trainer_losses(theirs, rows, schedule, steps, tmp_path)
+    reference = trainer_losses(theirs, range(len(rows)), lambda some: padded(rows, some), schedule, steps, tmp_path)
     np.testing.assert_allclose(losses(events), reference, atol=1e-4, rtol=0)
     assert reference[0] - reference[-1] > 0.01  # something was learned, so the comparison means something
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-3, rtol=0, msg=name)
 
 
-def trainer_losses(model: nn.Module, rows: Encoded, schedule: str, steps: int, folder: Path) -> list[float]:
+def test_fifty_steps_of_a_language_model_equal_transformers_trainer(tmp_path: Path) -> None:
+    """Ragged rows of which a part is learned, as prompts with completions: same losses over 50 fp32 steps."""
+    sequences, steps = random_sequences(120, seed=7, share=0.6), 50
+    ours, theirs = tiny_lm(seed=7), tiny_lm(seed=7)
+    _, events = run(lm_job(ours, encode(sequences, 64), steps=steps, batch_size=16, warmup=0.1, weight_decay=0.1))
+    reference = trainer_losses(theirs, sequences, with_labels, "linear", steps, tmp_path)
+    np.testing.assert_allclose(losses(events), reference, atol=1e-5, rtol=0)
+    assert reference[0] - min(reference) > 0.1  # something was learned, so the comparison means something
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, atol=1e-3, rtol=0, msg=name)
+
+
+def padded(rows: Encoded, some: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Rows with a label each, as transformers' classifiers take them."""
+    ids = [torch.from_numpy(rows.ids[row]).long() for row in some]
+    tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=PAD)
+    labels = torch.tensor([int(rows.targets[row][0]) for row in some])
+    return {"input_ids": tokens, "attention_mask": (tokens != PAD).long(), "labels": labels}
+
+
+def trainer_losses(
+    model: nn.Module,
+    rows: Sequence[Any],
+    collate: Callable[[list[Any]], dict[str, torch.Tensor]],
+    schedule: str,
+    steps: int,
+    folder: Path,
+) -> list[float]:
     """The losses of ``transformers.Trainer`` over the same rows in the same order, padded."""
     from transformers import Trainer, TrainingArguments
-
-    class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-        def __len__(self) -> int:
-            return len(rows)
-
-        def __getitem__(self, i: int) -> dict[str, Any]:
-            return {"input_ids": torch.from_numpy(rows.ids[i]).long(), "labels": int(rows.targets[i][0])}
-
-    def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        ids = nn.utils.rnn.pad_sequence([item["input_ids"] for item in items], batch_first=True, padding_value=PAD)
-        labels = torch.tensor([item["labels"] for item in items])
-        return {"input_ids": ids, "attention_mask": (ids != PAD).long(), "labels": labels}
 
     class SameOrder(Trainer):
         def get_train_dataloader(self) -> Any:
             order = list(plan(len(rows), 16, steps, seed=0))
-            return torch.utils.data.DataLoader(Rows(), batch_sampler=order, collate_fn=collate)
+            return torch.utils.data.DataLoader(rows, batch_sampler=order, collate_fn=collate)  # type: ignore[arg-type]
 
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -82,7 +110,7 @@ def trainer_losses(model: nn.Module, rows: Encoded, schedule: str, steps: int, f
         disable_tqdm=True,
         seed=0,
     )
-    trainer = SameOrder(model=model, args=arguments, train_dataset=Rows(), data_collator=collate)
+    trainer = SameOrder(model=model, args=arguments, train_dataset=rows, data_collator=collate)
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
@@ -107,6 +135,27 @@ def test_accumulation_does_not_change_the_step(class_weights: list[float]) -> No
     for got, gradient in results[1:]:
         torch.testing.assert_close(gradient, results[0][1], atol=1e-6, rtol=1e-5)
         np.testing.assert_allclose(got, results[0][0], atol=1e-5)
+
+
+def test_accumulation_weighs_every_token_alike() -> None:
+    """Rows with few learned tokens beside rows with many: a mean of the batches' means would be another step."""
+    sequences = random_sequences(10, seed=8, share=0.1) + random_sequences(10, seed=9, longest=20, share=1.0)
+    rows, results = encode(sequences, 64), []
+    for accumulate in (1, 2, 4):
+        model = tiny_lm(seed=8)
+        work = lm_job(model, rows, batch_size=16 // accumulate, accumulate=accumulate, steps=5)
+        loss = loop._accumulate_gradients(work, list(range(2, 18)), rows.lengths(), step=1)
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        model.zero_grad()
+        results.append((loss, gradient, losses(run(work)[1])))
+    whole = tiny_lm(seed=8)
+    expected = whole(**with_labels(sequences[2:18])).loss
+    expected.backward()
+    reference = torch.cat([p.grad.flatten() for p in whole.parameters()])
+    for loss, gradient, later in results:
+        assert loss == pytest.approx(float(expected.detach()), abs=1e-5)
+        torch.testing.assert_close(gradient, reference, atol=1e-6, rtol=1e-4)
+        np.testing.assert_allclose(later, results[0][2], atol=1e-5)
 
 
 def test_loss_is_the_weighted_mean_that_torch_defines() -> None:
