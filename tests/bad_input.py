@@ -5,7 +5,8 @@
 
 from dataclasses import dataclass
 
-# What the notebook holds before each cell, beside `clf`, a tuned model, and `model` and `tokenizer`, a small GPT-2.
+# What the notebook holds before each cell, beside `clf` and `writer`, two tuned models, and `model` and `tokenizer`, a
+# small GPT-2.
 NOTEBOOK = """
 from pathlib import Path
 import datasets, numpy as np, pandas as pd
@@ -15,6 +16,9 @@ import gpt_magic
 reviews = pd.DataFrame({"review": ["a fine film", "a dull film", "well acted", "badly acted"] * 3,
                         "sentiment": ["good", "bad", "good", "bad"] * 3})
 held_out = pd.DataFrame({"review": ["a fine plot"], "sentiment": ["good"]})
+riddles = pd.DataFrame({"prompt": ["Who barks?", "Who purrs?"] * 6, "completion": [" The dog.", " The cat."] * 6})
+talk = [{"role": "user", "content": "Who barks?"}, {"role": "assistant", "content": "The dog."}]
+talks = pd.DataFrame({"messages": [talk] * 12})
 """
 
 
@@ -48,8 +52,8 @@ LINE = [
     ),
     Bad(
         "data that are not there",
-        "%finetune mails",
-        "OptionError: there is no 'mails' in this notebook; name a DataFrame of this notebook or the path of a file",
+        "%finetune letters",
+        "OptionError: there is no 'letters' in this notebook; name a DataFrame of this notebook or the path of a file",
     ),
     Bad(
         "an expression on the line",
@@ -550,7 +554,7 @@ PREDICT = [
     Bad(
         "something that is no model",
         "%predict reviews a fine film",
-        "OptionError: 'reviews' is not a tuned model; there is clf",
+        "OptionError: 'reviews' is not a tuned model; there is clf, writer",
     ),
     Bad(
         "nothing to predict",
@@ -597,6 +601,146 @@ PREDICT = [
         "%predict clf revews.csv",
         "DataError: data = 'revews.csv': no such file (did you mean 'reviews.csv'?)",
         "reviews.to_csv('reviews.csv', index=False)",
+    ),
+]
+GENERATE = [
+    Bad(
+        "columns of two kinds",
+        "%%finetune talks\nmessages, text = 'messages', 'review'",
+        "OptionError: text and messages are both given: give text, or prompt and completion, or messages",
+    ),
+    Bad(
+        "a label for a text to write on from",
+        "%finetune reviews --task generate --label sentiment",
+        "OptionError: label is for task = 'classify'; to generate give text, or prompt and completion, or messages",
+    ),
+    Bad(
+        "completions for a classifier",
+        "%finetune riddles --task classify --completion completion",
+        "OptionError: completion is for task = 'generate'; to classify give text and label",
+    ),
+    Bad(
+        "a prompt column that is not there",
+        "%finetune riddles --prompt promt",
+        "DataError: prompt = 'promt': no such column (did you mean 'prompt'?)",
+    ),
+    Bad(
+        "prompts without completions",
+        "%%finetune\ndata = riddles[['prompt']]\nprompt = 'prompt'",
+        "DataError: no column is left for the completion: the table has only 'prompt'",
+    ),
+    Bad(
+        "one column with an unusual name",
+        "%finetune verses",
+        "DataError: no column is plainly the text: say text = ... with one of 'verse'",
+        "verses = riddles[['prompt']].set_axis(['verse'], axis=1)",
+    ),
+    Bad(
+        "an empty completion",
+        "%finetune gaps",
+        "DataError: data: column 'completion' is empty in rows 1, 3, 5, 7, 9, 11. Fill them, or say missing = 'drop' "
+        "to leave such rows out",
+        "gaps = riddles.replace(' The cat.', '')",
+    ),
+    Bad(
+        "a text for a conversation",
+        "%finetune texts",
+        "DataError: data, row 0: 'Who barks?' is a str, not a list of {'role', 'content'} messages",
+        "texts = talks.assign(messages='Who barks?')",
+    ),
+    Bad(
+        "an empty conversation",
+        "%finetune silent",
+        "DataError: data, row 0: [] is empty, not a list of {'role', 'content'} messages",
+        "silent = talks.assign(messages=[[]] * 12)",
+    ),
+    Bad(
+        "messages of another shape",
+        "%finetune turns",
+        "DataError: data, row 0: message 0 is {'from': 'human', 'value': 'Hi'}; write {'role': 'user', 'content': "
+        "'...'}",
+        "turns = talks.assign(messages=[[{'from': 'human', 'value': 'Hi'}]] * 12)",
+    ),
+    Bad(
+        "a role that is none",
+        "%finetune bots",
+        "DataError: data, row 0: message 1 has the role 'bot'; roles are system, user, assistant",
+        "bots = talks.assign(messages=[[talk[0], {'role': 'bot', 'content': 'The dog.'}]] * 12)",
+    ),
+    Bad(
+        "a message without a text",
+        "%finetune blank",
+        "DataError: data, row 0: message 1 has no text in 'content'",
+        "blank = talks.assign(messages=[[talk[0], {'role': 'assistant', 'content': ' '}]] * 12)",
+    ),
+    Bad(
+        "a conversation without an answer",
+        "%finetune asked",
+        "DataError: data, row 0: the assistant says nothing in this conversation, so there is nothing to learn",
+        "asked = talks.assign(messages=[talk[:1]] * 12)",
+    ),
+    Bad(
+        "a number of samples",
+        "%%finetune riddles\nsamples = 3",
+        "OptionError: samples = 3: must be a list of texts",
+    ),
+    Bad(
+        "prompts that are too long",
+        "%finetune riddles --max-length 6 --truncate error",
+        "DataError: 12 prompts with their completions longer than 6 tokens (rows 0, 1, 2, 3, 4, 5, 6, 7 and 4 more): "
+        "shorten them, or say truncate = 'tail' to leave out their beginning",
+    ),
+    Bad(
+        "a base that has learned to label",
+        "%%finetune riddles\nbase = (GPT2ForSequenceClassification(config), tokenizer)",
+        "ModelError: base = 'GPT2ForSequenceClassification' has no language-model head: to generate, start from a "
+        "language model",
+        "from transformers import GPT2Config, GPT2ForSequenceClassification\n"
+        "config = GPT2Config(n_layer=1, n_embd=16, n_head=2, n_positions=32, vocab_size=8192, "
+        "tie_word_embeddings=False)",
+    ),
+    Bad(
+        "a temperature below 0",
+        "writer.generate('Who', temperature=-1)",
+        "OptionError: temperature = -1 must be a number from 0 up",
+    ),
+    Bad(
+        "a choice among no tokens",
+        "writer.generate('Who', top_p=0)",
+        "OptionError: top_p = 0 must be a number above 0, up to 1",
+    ),
+    Bad(
+        "more tokens than the model reads",
+        "writer.generate('Who', max_new_tokens=5000)",
+        "OptionError: max_new_tokens = 5,000 must be from 1 to 31: the model reads 32 tokens at once, the prompt "
+        "included",
+    ),
+    Bad(
+        "no prompts",
+        "writer.generate([], max_new_tokens=5)",
+        "DataError: nothing to continue: no prompts were given",
+    ),
+    Bad(
+        "a prompt that is no text",
+        "writer.generate(['Who', None], max_new_tokens=5)",
+        "DataError: row 1: the prompt None is None, not a text",
+    ),
+    Bad(
+        "a table without the prompt column",
+        "writer.generate(reviews, max_new_tokens=5)",
+        "DataError: the data have no prompt column 'prompt'; theirs are 'review', 'sentiment'",
+    ),
+    Bad(
+        "texts without the completion column",
+        "writer.evaluate(['a fine plot'])",
+        "DataError: the data have no prompt column 'prompt'; theirs are 'text'",
+    ),
+    Bad(
+        "what was memorised, after loading",
+        "gpt_magic.load('saved').evaluate(riddles, memorised=True)",
+        "OptionError: memorised = True: the training texts were not saved with the model; give them, as in "
+        "memorised=df",
+        "writer.save('saved')",
     ),
 ]
 PYTHON = [
@@ -671,5 +815,6 @@ SECTIONS = {
     "Rows": ROWS,
     "Base models": BASES,
     "Predicting": PREDICT,
+    "Generating": GENERATE,
     "From Python": PYTHON,
 }

@@ -20,7 +20,7 @@ ALL = [bad for section in SECTIONS.values() for bad in section]
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[InteractiveShell]:
-    """An IPython with gpt_magic, a small GPT-2 and a tuned model; its runs would be short and show nothing."""
+    """An IPython with gpt_magic, a small GPT-2 and two tuned models; its runs would be short and show nothing."""
     torch.manual_seed(0)
     shape = GPT2Config(n_layer=1, n_embd=16, n_head=2, n_positions=32, vocab_size=8192, bos_token_id=0, eos_token_id=0)
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}), colors="nocolor")
@@ -32,6 +32,7 @@ def shell() -> Iterator[InteractiveShell]:
         "%config GptMagic.baselines = False",
         NOTEBOOK,
         "%%finetune reviews -o clf\nbase = (model, tokenizer)",
+        "%%finetune riddles -o writer\nbase = (model, tokenizer)",
     ]
     for cell in prepared:
         shell.run_cell(cell).raise_error()
@@ -49,7 +50,7 @@ def test_a_cell_ends_with_its_one_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    before: dict[str, Any] = {name: shell.user_ns[name] for name in ("clf", "model", "tokenizer")}
+    before: dict[str, Any] = {name: shell.user_ns[name] for name in ("clf", "writer", "model", "tokenizer")}
     for cell in (NOTEBOOK, bad.given):
         shell.run_cell(cell).raise_error()
     capfd.readouterr()

@@ -18,8 +18,8 @@ A cell that cannot run ends with one line that says what is wrong, where, and wh
 error: a Run All stops, nbval and nbclient fail. `--traceback` on the line of the magic shows where it was raised.
 
 This page is made from `tests/bad_input.py` by `python tools/bad_input_table.py`; the tests run every cell of it,
-without a network, in a notebook that begins so and holds a tuned model `clf` and a small GPT-2, `model` and
-`tokenizer`:
+without a network, in a notebook that begins so and holds two tuned models, `clf` and `writer`, and a small GPT-2,
+`model` and `tokenizer`:
 
 ```python
 {NOTEBOOK.strip()}

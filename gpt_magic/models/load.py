@@ -98,10 +98,12 @@ def load_language_model(base: Base, dropout: float | None) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    return _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout)
+    return _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout, new_head=False)
 
 
-def _load(base: Base, config: Any, auto: Any, head: str, keep_head: bool, dropout: float | None) -> Any:
+def _load(
+    base: Base, config: Any, auto: Any, head: str, keep_head: bool, dropout: float | None, new_head: bool = True
+) -> Any:
     import torch
     from safetensors import SafetensorError
 
@@ -109,11 +111,11 @@ def _load(base: Base, config: Any, auto: Any, head: str, keep_head: bool, dropou
     try:
         with quiet():
             if not base.pretrained:
-                model = auto.from_config(config)
+                model, kept = auto.from_config(config), True
             elif isinstance(base.source, tuple):
-                model = _from_object(auto.from_config(config), base.source[0], head, keep_head)
+                model, kept = _from_object(auto.from_config(config), base.source[0], head, keep_head)
             else:
-                model = _from_folder(base, config, auto, head, keep_head)
+                model, kept = _from_folder(base, config, auto, head, keep_head)
     except SafetensorError as error:
         raise ModelError(
             f"base = {base.name!r}: its weights are damaged ({_first_line(error)}); save or download them again"
@@ -122,6 +124,8 @@ def _load(base: Base, config: Any, auto: Any, head: str, keep_head: bool, dropou
         raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
     if not hasattr(model, head):
         raise ModelError(_not_a_gpt(base, config))
+    if not (kept or new_head or model.get_output_embeddings().weight is model.get_input_embeddings().weight):
+        raise ModelError(f"base = {base.name!r} has no language-model head: to generate, start from a language model")
     if dropout is not None:
         _set_dropout(model, dropout)
     return model.eval()
@@ -156,15 +160,17 @@ def _config(base: Base) -> Any:
         raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
 
 
-def _from_object(new: Any, old: Any, head: str, keep_head: bool) -> Any:
-    """Copy what fits from the user's own model, which stays as it is."""
+def _from_object(new: Any, old: Any, head: str, keep_head: bool) -> tuple[Any, bool]:
+    """Copy what fits from the user's own model, which stays as it is; also whether its head was kept."""
     new.base_model.load_state_dict(old.base_model.state_dict())
-    if keep_head and getattr(old, head, None) is not None:
+    kept = keep_head and getattr(old, head, None) is not None
+    if kept:
         getattr(new, head).load_state_dict(getattr(old, head).state_dict())
-    return new
+    return new, kept
 
 
-def _from_folder(base: Base, config: Any, auto: Any, head: str, keep_head: bool) -> Any:
+def _from_folder(base: Base, config: Any, auto: Any, head: str, keep_head: bool) -> tuple[Any, bool]:
+    """The model of a folder, and whether its head was kept."""
     import torch
 
     model, found = auto.from_pretrained(
@@ -185,7 +191,7 @@ def _from_folder(base: Base, config: Any, auto: Any, head: str, keep_head: bool)
     weight = f"{head}.weight"
     if hasattr(model, head) and not keep_head and weight not in lost:
         torch.nn.init.normal_(getattr(model, head).weight, std=getattr(config, "initializer_range", 0.02))
-    return model
+    return model, keep_head and weight not in lost
 
 
 def _not_a_gpt(base: Base, config: Any) -> str:

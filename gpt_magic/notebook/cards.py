@@ -202,6 +202,8 @@ def _memorised(table: Any) -> str:
     if not len(table):
         return note("No passage of the training texts was found again.")
     found = table.iloc[:_MOST_MEMORISED]
+    most = table.groupby("kind", sort=False)["characters"].max()
+    longest = "; ".join(f"{say(kind, 60)}: {characters:,} characters" for kind, characters in most.items())
     cells = zip(*(found[name] for name in ("kind", "characters", "words", "row", "text")), strict=True)
     line = "padding:3px 12px 3px 0;text-align:left;vertical-align:top"
     body = "".join(
@@ -212,14 +214,15 @@ def _memorised(table: Any) -> str:
         for kind, characters, words, row, text in cells
     )
     top = "".join(
-        f'<th scope="col" style="{line};font-weight:normal;opacity:0.75;border-bottom:{BORDER}">{name}</th>'
-        for name in ("in a text that is", "repeats", "of row", "this passage")
+        f'<th scope="col" style="{line};white-space:nowrap;font-weight:normal;opacity:0.75;border-bottom:{BORDER}">'
+        f"{name}</th>"
+        for name in ("what was written", "repeats", "of row", "this passage")
     )
     more = len(table) - len(found)
     return (
         note(
             "The longest passages that stand word for word in the training texts too. What is generated is memorised "
-            "where it repeats much longer ones than the held-out texts do."
+            f"where it repeats much longer ones than the held-out texts do. Longest: {longest}."
         )
         + '<div style="overflow-x:auto"><table style="margin:6px 0;border-collapse:collapse;font-size:inherit;'
         f'color:inherit"><thead style="border-bottom:none"><tr style="background:transparent">{top}</tr></thead>'

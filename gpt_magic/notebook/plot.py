@@ -98,7 +98,7 @@ class _Scene:
             _fit(self._second, frame, frame.scores, share=frame.scores.high == 1.0 and curves.are_shares(frame.names))
             self._note.set_text(frame.note)
             lower = bool(frame.names) and all(name in curves.LOWER_IS_BETTER for name in frame.names)
-            self._second.set_ylabel("validation, lower is better" if lower else "validation scores")
+            self._second.yaxis.label.set_text("validation, lower is better" if lower else "validation scores")
             shown = self._scores[: len(frame.names)]
             for line, name in zip(shown, frame.names, strict=True):
                 line.set_label(_label(name))

@@ -18,10 +18,18 @@ _PROMPT, _TEXT = 300, 2000  # characters shown
 
 @dataclass(frozen=True)
 class _Written:
-    """One prompt's continuations, oldest first: what each is called, and the text."""
+    """One prompt's continuations, oldest first.
+
+    Attributes:
+        texts: what each is called, and the text.
+        kept: number of the one that the kept weights wrote.
+        lines: about how many the longest of the whole run takes.
+    """
 
     prompt: str
     texts: Sequence[tuple[str, str]]
+    kept: int
+    lines: int
 
 
 def samples_html(progress: Progress, *, final: bool = False) -> str:
@@ -29,11 +37,10 @@ def samples_html(progress: Progress, *, final: bool = False) -> str:
 
     Args:
         progress: this moment of the run.
-        final: the run is over: all continuations, the older ones to be opened; while it goes on the first and the
-            newest, with as much room as the longest so far took.
+        final: the run is over: the first, the last and that of the kept weights, the others to be opened; while it
+            goes on the first and the newest, with as much room as the longest so far took.
     """
-    rows = max((_lines(text) for sampled in progress.samples for _, text in sampled.texts), default=1)
-    parts = [_prompt_html(one, 0 if final else rows) for one in _by_prompt(progress, final)]
+    parts = [_prompt_html(one, final) for one in _by_prompt(progress, final)]
     if not parts:
         return ""
     more = len(progress.samples[-1].texts) - len(parts)
@@ -78,8 +85,9 @@ def _by_prompt(progress: Progress, final: bool) -> list[_Written]:
             [
                 (moment(one.step) + (" (kept)" if differ and one.step == kept else ""), one.texts[number][1])
                 for one in chosen
-                if number < len(one.texts)
             ],
+            next((i for i, one in enumerate(chosen) if one.step == kept), len(chosen) - 1),
+            max(_lines(one.texts[number][1]) for one in taken),
         )
         for number, (prompt, _) in enumerate(taken[-1].texts[:_MOST_PROMPTS])
     ]
@@ -95,28 +103,31 @@ def _thinned(taken: Sequence[Sampled], kept: int) -> list[Sampled]:
     return [taken[i] for i in sorted({*must, *others[stride - 1 :: stride]})]
 
 
-def _prompt_html(one: _Written, rows: int) -> str:
-    """A prompt over its continuations; ``rows`` lines are reserved for each, 0 when the run is over."""
+def _prompt_html(one: _Written, final: bool) -> str:
+    """A prompt over its continuations."""
     prompt = passage(one.prompt, _PROMPT, 6) if one.prompt else '<span style="opacity:0.75">(no prompt)</span>'
-    limit, lines = (_LIVE_CHARACTERS, _LIVE_LINES) if rows else (_TEXT, 24)
+    limit, lines = (_TEXT, 24) if final else (_LIVE_CHARACTERS, _LIVE_LINES)
     cells = [(when, passage(text.strip(" "), limit, lines)) for when, text in one.texts]
-    between = cells[1:-1]
-    if len(between) > 1:
-        summary = f'<summary style="cursor:pointer;opacity:0.75">{len(between)} in between</summary>'
-        body = _table(cells[:1]) + f"<details>{summary}{_table(between)}</details>" + _table(cells[-1:])
+    last = len(cells) - 1
+    others = [cell for i, cell in enumerate(cells) if i not in (0, one.kept, last)]
+    if len(others) > 1:
+        summary = f'<summary style="cursor:pointer;opacity:0.75">{len(others)} in between</summary>'
+        shown = [cells[i] for i in sorted({one.kept, last} - {0})]
+        body = f"{_table(cells[:1])}<details>{summary}{_table(others)}</details>{_table(shown)}"
     else:
-        body = _table(cells, rows)
+        body = _table(cells, 0 if final else one.lines)
     return f'<div style="margin-top:6px;border-top:{BORDER};padding-top:4px"><strong>{prompt}</strong>{body}</div>'
 
 
-def _table(cells: Sequence[tuple[str, str]], rows: int = 0) -> str:
+def _table(cells: Sequence[tuple[str, str]], lines: int = 0) -> str:
+    """A row a continuation; in the last one room is kept for ``lines``."""
     cell = "text-align:left;vertical-align:top;line-height:1.35;padding:2px 0"
-    name = f"{cell};padding-right:10px;font-weight:normal;opacity:0.75;width:6.5em"
-    room = f' style="min-height:{1.35 * rows:.4g}em"' if rows else ""
+    name = f"{cell};padding-right:10px;font-weight:normal;opacity:0.75;width:7.8em"
+    rooms = [""] * (len(cells) - 1) + [f' style="min-height:{1.35 * lines:.4g}em"' if lines else ""]
     body = "".join(
         f'<tr style="background:transparent"><th scope="row" style="{name}">{when}</th>'
         f'<td style="{cell}"><div{room}>{text}</div></td></tr>'
-        for when, text in cells
+        for (when, text), room in zip(cells, rooms, strict=True)
     )
     look = "margin:2px 0;border-collapse:collapse;font-size:inherit;color:inherit;table-layout:fixed;width:100%"
     return f'<table style="{look}"><tbody>{body}</tbody></table>'

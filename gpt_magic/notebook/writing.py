@@ -31,7 +31,7 @@ class Written(str):
         _hide(self.cell)
 
     def _repr_pretty_(self, p: Any, cycle: bool) -> None:  # noqa: ARG002
-        p.text(str(self) if len(p.stack) == 1 else repr(str(self)))  # in a list and the like with its quotes
+        p.text(plain(self) if len(p.stack) == 1 else repr(str(self)))  # in a list and the like with its quotes
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         return str, (str(self),)  # cells are numbered anew in the session that reads it

@@ -90,7 +90,12 @@ def test_roles(columns: list[str], given_columns: Any, roles: dict[str, str], fo
             "prompt and completion are both given: give text, or prompt and completion, or messages",
         ),
         (["prompt", "answer"], {"prompt": "prompts"}, DataError, "prompt = 'prompts': no such column (did you mean"),
-        (["messages"], {"messages": "chat"}, DataError, "messages = 'chat': no such column; the columns are 'messages'"),
+        (
+            ["messages"],
+            {"messages": "chat"},
+            DataError,
+            "messages = 'chat': no such column; the columns are 'messages'",
+        ),
         (["a", "b"], {"prompt": "a"}, DataError, "no column is plainly the completion: say completion = ... with one"),
         (["a"], {"prompt": "a"}, DataError, "no column is left for the completion: the table has only 'a'"),
         (["a"], {"prompt": "a", "completion": "a"}, DataError, "prompt and completion are both the column 'a'"),
@@ -118,6 +123,7 @@ def test_what_is_learned_of_each_style() -> None:
     assert not talk.begins
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([SYSTEM, USER, ASSISTANT]), max_size=6),
     UNICODE,
@@ -277,7 +283,9 @@ def test_validation_that_is_given_and_leaks_into_it() -> None:
         read(train, valid=valid.replace("q2 ", ""))
 
 
-WORDS = st.sampled_from(["word", "Wörter 🎉", "a  b", "line\nline", "end.\n\nNext", "\n", "x" * 300, "文本没有空格" * 20])
+WORDS = st.sampled_from(
+    ["word", "Wörter 🎉", "a  b", "line\nline", "end.\n\nNext", "\n", "x" * 300, "文本没有空格" * 20]
+)
 
 
 @settings(max_examples=80, deadline=None)

@@ -39,7 +39,7 @@ def test_forward_passes_hold_every_row_and_keep_limits(lengths: list[int], batch
     st.integers(1, 20),
     st.integers(0, 99),
 )
-@hypothesis_settings(max_examples=80)
+@hypothesis_settings(max_examples=80, deadline=None)
 def test_forward_passes_keep_the_limit_of_the_head(rows: list[tuple[int, int]], batch_size: int, seed: int) -> None:
     """``outputs`` are those of the rows of this step, ``lengths`` of all that there are."""
     lengths, outputs = np.array(rows).T

@@ -10,7 +10,7 @@ import torch
 
 from gpt_magic.engine import checkpoint
 from gpt_magic.engine.checkpoint import Checkpoints, random_state, restore_random_state
-from gpt_magic.engine.events import Control, Evaluated, Event, Sampled, Stepped, StopRequested
+from gpt_magic.engine.events import Control, Evaluated, Event, Sampled, Stepped
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import ModelError
@@ -187,9 +187,10 @@ def test_a_cut_while_a_checkpoint_is_written_leaves_the_last_one(
             path.write_bytes(path.read_bytes()[:100])
         raise Cut
 
-    with monkeypatch.context() as patch, pytest.raises(Cut):
+    with monkeypatch.context() as patch:
         patch.setattr(torch, "save", cut)
-        kept.save({"step": 2, "weights": torch.arange(5)})
+        with pytest.raises(Cut):
+            kept.save({"step": 2, "weights": torch.arange(5)})
     state = Checkpoints(tmp_path).load()
     assert state is not None
     assert (state["step"], state["weights"].tolist()) == (1, [0, 1, 2, 3])

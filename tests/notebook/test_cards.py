@@ -3,6 +3,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gpt_magic.engine.events import Evaluated
@@ -11,6 +12,7 @@ from gpt_magic.notebook.cards import (
     card_html,
     card_text,
     evaluation_html,
+    language_html,
     preflight_html,
     preflight_text,
 )
@@ -18,7 +20,7 @@ from gpt_magic.notebook.markup import cells, clean, clock, number, say
 from gpt_magic.notebook.status import curves_html, curves_text, evaluation_text, progress_html, progress_text
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Scores, Summary
-from gpt_magic.tasks.evaluation import Evaluation, evaluate_classes
+from gpt_magic.tasks.evaluation import Evaluation, LanguageEvaluation, evaluate_classes
 from tests.noisy import PREFLIGHT, SUMMARY, noisy_run
 
 # What JupyterLab 4.6 lets through in a notebook that is not trusted (apputils/src/sanitizer.ts), as far as it is used
@@ -225,6 +227,75 @@ def test_the_curves_are_said_in_words_and_as_a_table() -> None:
 def test_an_evaluation_in_a_line() -> None:
     said = Evaluated(448, 2.0, {"loss": 0.21, "accuracy": 0.916, "macro_f1": 0.904}, best=True, seconds=1.0)
     assert evaluation_text(said) == "step 448: loss 0.210, accuracy 91.6%, macro F1 90.4%, the best so far"
+
+
+def language_run() -> Progress:
+    """A run of a language model, whose base was evaluated before."""
+    at = [(0, 6.55, 700.0, 3.4), (40, 1.5, 4.5, 1.2), (80, 1.4, 4.06, 0.98)]
+    made = tuple(
+        Evaluated(
+            step,
+            step / 40,
+            {"loss": loss, "perplexity": ppl, "bits_per_character": bits, "tokens": 9000},
+            step > 0,
+            1.0,
+        )
+        for step, loss, ppl, bits in at
+    )
+    return replace(noisy_run(at=80, every=0), evaluations=made)
+
+
+def test_a_language_model_is_said_by_perplexity_and_bits() -> None:
+    run = language_run()
+    before, _, last = (evaluation_text(e) for e in run.evaluations)
+    assert before == "before training: loss 6.550, perplexity 700.0, bits per character 3.400"
+    assert last == "step 80: loss 1.400, perplexity 4.060, bits per character 0.9800, the best so far"
+    assert curves_text(run).endswith(
+        "Lowest validation loss 1.400 at step 80, with perplexity 4.060 (700.0 before training), bits per character "
+        "0.9800 (3.400 before training)."
+    )
+    rows = Page(curves_html(run)).text
+    assert "before0.006.550700.03.400" in rows
+    assert "tokens" not in rows
+
+
+def test_lower_bits_are_better() -> None:
+    scores = Scores(["perplexity", "bits per character"], [("tuned", [4.06, 0.98]), ("base", [700.0, 3.4])])
+    text = card_text(replace(SUMMARY, scores=scores))
+    assert [line.count("★") for line in text.splitlines() if line.startswith(("tuned", "base"))] == [2, 0]
+
+
+def test_the_hint_fits_the_task() -> None:
+    assert "%predict clf some text" in card_html(SUMMARY)
+    assert "%predict clf the beginning of a text" in card_html(replace(SUMMARY, task="generate"))
+
+
+def language(rows: int | None, evil: str = "a rhyme") -> LanguageEvaluation:
+    memorised = None
+    if rows is not None:
+        kinds = ["from nothing"] * (rows - 1) + ["held-out text, to compare"] * (rows > 0)
+        memorised = pd.DataFrame(
+            {"kind": kinds, "characters": range(90 + rows, 90, -1), "words": 1, "row": evil, "text": evil}
+        )
+    return LanguageEvaluation(8, 1.4, 4.06, 0.98, 9000, 2 if rows else 0, memorised)
+
+
+def test_an_evaluation_of_a_language_model() -> None:
+    page = Page(language_html(language(None)))
+    assert page.text == "rowstokensperplexitybits per characterloss" + "89,0004.0600.98001.400"
+    text = Page(language_html(language(30))).text
+    assert "2 prompts lost the beginning" in text
+    assert "120 characters, 1 word" in text
+    assert "held-out text, to compare: 91 characters" in text
+    assert "and 22 more in .memorised" in text
+    assert "No passage" in Page(language_html(language(0))).text
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=lambda evil: ascii(evil[:20]))
+def test_what_was_memorised_is_only_ever_text(evil: str) -> None:
+    page = Page(language_html(language(3, evil.encode("utf-8", "replace").decode())).replace("<br>", "<br></br>"))
+    assert {tag for tag, _ in page.tags} <= TAGS | {"bdi", "br"}
+    assert {name for _, attributes in page.tags for name in attributes} <= ATTRIBUTES | {"dir"}
 
 
 def test_an_evaluation_shows_a_small_confusion_matrix_and_the_mistakes_of_a_large_one() -> None:

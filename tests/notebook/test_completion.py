@@ -100,6 +100,24 @@ def test_a_switch_may_stand_before_the_data(complete: Complete) -> None:
     assert offered(complete, "%finetune --dry-run |")[:5] == ["True", "False", "reviews", "rows", "dataset"]
 
 
+class TunedModel:
+    pass
+
+
+@pytest.mark.parametrize("magic", ["%predict", "%%predict", "out = %predict"])
+def test_models_flags_and_tables_after_predict(complete: Complete, shell: InteractiveShell, magic: str) -> None:
+    shell.user_ns["tuned"] = TunedModel()
+    assert offered(complete, f"{magic} |") == ["tuned"]
+    assert offered(complete, f"{magic} t|") == ["uned"]
+    assert offered(complete, f"{magic} tuned re|") == ["views"]
+    assert offered(complete, f"{magic} tuned once upon --top|") == ["-k", "-p"]
+    assert offered(complete, f"{magic} --seed 3 tuned --num|") == ["-samples"]
+    for text in ("tuned once re|", 'tuned "re|', "tuned once upon |"):
+        assert complete(f"{magic} {text}") == []
+    assert complete("%%predict tuned\nre|") == []
+    del shell.user_ns["tuned"]
+
+
 # --- the body -------------------------------------------------------------------------------------------
 
 

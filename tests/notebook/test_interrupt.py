@@ -93,7 +93,7 @@ def test_the_finished_cell_holds_a_card_and_one_picture(ready: Kernel) -> None:
     kinds = [kind for output in reply.outputs for kind in output.get("data", {})]
     assert kinds.count("image/png") == 1
     assert "application/vnd.jupyter.widget-view+json" not in kinds
-    assert ready.run("print(type(tuned).__name__)").stdout.strip() == "TunedModel"
+    assert ready.run("print(type(tuned).__name__)").stdout.strip() == "TunedClassifier"
 
 
 def test_an_empty_body_is_fine(ready: Kernel) -> None:

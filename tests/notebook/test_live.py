@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 from traitlets.config import Config
 
+from gpt_magic.engine.events import Sampled
 from gpt_magic.notebook import live, plot, status
 from gpt_magic.notebook.budget import BUDGET, Budget
 from gpt_magic.notebook.live import NotebookView, QuietView, TerminalView, view_for
@@ -315,6 +316,42 @@ def test_in_a_kernel_the_notebook_keeps_card_words_and_picture(kernel: Kernel) -
     assert reply.stderr == reply.stdout == ""
 
 
+def written(at: int) -> Progress:
+    """A run of a language model as it stands after step ``at``; it writes before training and every 100 steps."""
+    texts = tuple(Sampled(step, (("Jack", f" text {step}"),)) for step in range(0, at + 1, 100))
+    return replace(noisy_run(at=at), samples=texts)
+
+
+def test_samples_stand_below_the_plot_and_are_painted_when_they_change(
+    published: list[dict[str, Any]], clock: Clock
+) -> None:
+    view = NotebookView(clock.budget())
+    view.open()
+    view.preflight(PREFLIGHT)
+    for at in range(301):
+        clock.now += 0.1
+        view.paint(written(at))
+    _, _, picture, samples = standing(published)
+    assert "image/png" in picture["data"]
+    assert samples["data"]["text/plain"].splitlines() == [
+        *('after "Jack":', "  before training: text 0", "  step 300: text 300")
+    ]
+    shown = [output for output in published if "What it writes" in output["data"].get("text/html", "")]
+    assert len(shown) == 4
+    view.close(SUMMARY, written(300))
+    *_, samples = standing(published)
+    assert "2 in between" in samples["data"]["text/html"]
+    assert "step 200" in samples["data"]["text/plain"]
+
+
+def test_samples_of_a_run_of_one_step_are_shown(published: list[dict[str, Any]]) -> None:
+    view = NotebookView()
+    view.open()
+    view.preflight(PREFLIGHT)
+    view.close(SUMMARY, replace(written(1), samples=written(0).samples))
+    assert "text 0" in standing(published)[-1]["data"]["text/html"]
+
+
 # --- in a terminal ------------------------------------------------------------------------------------------------
 
 
@@ -368,6 +405,23 @@ def test_without_a_terminal_there_is_a_line_an_evaluation(clock: Clock) -> None:
     assert sum(line.startswith("step ") for line in lines) == 6
     assert 5 <= sum(line.startswith("training") for line in lines) <= 7
     assert "\r" not in err.getvalue()
+
+
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_samples_are_printed_once_and_after_their_step(kind: Any, clock: Clock) -> None:
+    err = kind()
+    view = TerminalView(err, io.StringIO())
+    view._budget = clock.budget()
+    view.open()
+    for at in range(201):
+        clock.now += 1
+        view.paint(written(at))
+    said = err.getvalue()
+    assert said.count("what it writes before training:\n") == said.count("what it writes at step 100:\n") == 1
+    assert "step 200:" not in said.replace("step 224", "")
+    view.close(SUMMARY, written(200))
+    assert err.getvalue().count('  "Jack": text 200\n') == 1
+    assert err.getvalue().count('  "Jack": text 0\n') == 1
 
 
 def test_a_console_without_unicode_gets_a_card_all_the_same() -> None:

@@ -14,6 +14,7 @@ from traitlets.config import Config
 
 from gpt_magic.errors import DataError, GptMagicError, OptionError
 from gpt_magic.notebook.magics import GptMagic
+from gpt_magic.notebook.texts import SETTINGS, SWITCHES
 from gpt_magic.options import table
 from gpt_magic.tuned import TruncationWarning, TunedModel
 from tests.films import base, films, tuned
@@ -146,7 +147,9 @@ def test_help_shows_every_option(
 @pytest.mark.parametrize("cell", ["%predict", "%predict -h", "%predict --help", "%predict clf -h", "%%predict\na"])
 def test_help_of_predict(shell: InteractiveShell, cell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(shell, cell) is None
-    assert "--probabilities" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    for flag in (*SWITCHES[:2], *SETTINGS):
+        assert flag in shown
 
 
 # --- defaults -------------------------------------------------------------------------------------------
@@ -437,7 +440,11 @@ def test_flags_stand_at_either_end(shell: InteractiveShell, line: str) -> None:
             "--probs clf toy",
             "no flag '--probs' (did you mean '--probabilities'?); a text that begins or ends so stands in ",
         ),
-        ("clf --top-k=3 toy", "no flag '--top-k=3'; a text that begins or ends so stands in quotes"),
+        (
+            "clf --top-k=3 toy",
+            "--top-k: for models that write, and clf labels; a text that begins or ends so stands in ",
+        ),
+        ("clf --topics=3 toy", "no flag '--topics'"),
         (
             "clf toy.review[:3]",
             "'toy.review[:3]' is an expression: write clf.predict(toy.review[:3]); a text stands in ",
@@ -470,14 +477,14 @@ import warnings
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-class Model:
+class TunedModel:
     classes = ["good", "bad"]
     def predict(self, x, probabilities):
         warnings.warn("no prediction where there is no text: row 0", stacklevel=2)
         return x
 
 shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}), colors="nocolor")
-shell.user_ns["clf"] = Model()
+shell.user_ns["clf"] = TunedModel()
 for cell in ("%load_ext gpt_magic", "%predict clf a film", "%predict clf a film"):
     shell.run_cell(cell)
 """

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gpt_magic.engine.events import Evaluated, Stepped
 from gpt_magic.notebook import plot
-from gpt_magic.notebook.curves import Curve, Limits, score_names, smoothing_window, thin
+from gpt_magic.notebook.curves import Curve, Limits, said_names, score_names, smoothing_window, thin
 from gpt_magic.notebook.plot import COLOURS, HEIGHT, WIDTH, LossPlot, figure
 from gpt_magic.notebook.png import PaletteWriter
 from gpt_magic.recorder import Progress
@@ -260,3 +260,32 @@ def test_scores_are_accuracy_and_macro_f1_or_the_first_two_numbers() -> None:
     assert score_names([]) == ()
     assert score_names([evaluated(1, loss=1, precision=0.5, macro_f1=0.5, accuracy=0.5)]) == ("accuracy", "macro_f1")
     assert score_names([evaluated(1, per_class={}, bleu=0.1, rouge=0.2, loss=1, third=3)]) == ("bleu", "rouge")
+
+
+LANGUAGE = {"loss": 6.5, "perplexity": 700.0, "bits_per_character": 3.4, "tokens": 900}
+LATER = {"loss": 1.4, "perplexity": 4.0, "bits_per_character": 0.9, "tokens": 900}
+
+
+def test_of_a_language_model_the_bits_are_plotted() -> None:
+    evaluations = [evaluated(0, **LANGUAGE), evaluated(40, **LATER)]
+    assert score_names(evaluations) == ("bits_per_character",)
+    assert said_names(evaluations) == ("perplexity", "bits_per_character")
+    run = Progress(steps=40, step=40, steps_log=tuple(stepped(i, 2.0) for i in range(1, 41)))
+    run = replace(run, evaluations=tuple(evaluations))
+    loss, scores = figure(run).axes
+    assert scores.get_ylabel() == "validation, lower is better"
+    assert [text.get_text() for text in scores.get_legend().get_texts()] == ["bits per character"]
+    assert loss.get_xlim()[0] == 0
+    assert list(loss.lines[2].get_xdata()) == [0, 40]
+    low, high = scores.get_ylim()
+    assert low <= 0.9 < 3.4 <= high < 5
+
+
+def test_bits_below_one_are_no_percentages() -> None:
+    low = [evaluated(i, loss=1.0, bits_per_character=bits) for i, bits in ((1, 0.97), (2, 0.5))]
+    run = replace(Progress(steps=2, step=2, steps_log=(stepped(1, 1.0), stepped(2, 1.0))), evaluations=tuple(low))
+    picture = figure(run)
+    picture.canvas.draw()
+    ticks = [tick.get_text() for tick in picture.axes[1].get_yticklabels()]
+    assert ticks
+    assert not any("%" in tick for tick in ticks)

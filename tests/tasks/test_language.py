@@ -34,6 +34,7 @@ def test_every_learned_token_is_predicted_once(flags: list[bool], limit: int) ->
     assert predicted == ids[learned].tolist()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(1, 200))
 def test_blocks_are_of_about_equal_length(inputs: int, limit: int) -> None:
     ids = np.zeros(inputs + 1, dtype=np.int32)
