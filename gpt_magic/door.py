@@ -10,14 +10,15 @@ if TYPE_CHECKING:
 
 
 def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
-    """Fine-tune a GPT-2 classifier on labelled texts.
+    """Fine-tune a GPT-2 to label texts or to write them.
 
     Args:
-        data: DataFrame, list of dicts, ``datasets.Dataset``, or a CSV, TSV, JSONL or Parquet path.
+        data: DataFrame, list of dicts, ``datasets.Dataset``, a list of texts, or a CSV, TSV, JSONL, TXT or
+            Parquet path.
         **options: the options of ``%%finetune``, by the same names; ``%finetune -h`` lists them.
 
     Returns:
-        The tuned model; with ``dry_run=True`` the pre-flight.
+        The tuned model, a `TunedClassifier` or `TunedGenerator`; with ``dry_run=True`` the pre-flight.
 
     Raises:
         OptionError, DataError, ModelError: something is wrong with the input; nothing was trained.

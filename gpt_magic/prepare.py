@@ -14,7 +14,7 @@ from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
 from gpt_magic.errors import OptionError, plural
 from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters, load_tokenizer
-from gpt_magic.options import Options
+from gpt_magic.options import Options, find
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
 
@@ -66,7 +66,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
             *rows.facts,
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
         ],
-        warnings=[*data.findings.warnings, *rows.warnings],
+        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings],
         lengths=rows.lengths,
     )
     return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight)
@@ -90,6 +90,11 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
         seed=options.seed,
         optimizer=options.optimizer,
     )
+
+
+def _ignored(options: Options, task: Task) -> list[str]:
+    given = [name for name in task.ignores if getattr(options, name) != find(name).default_value]
+    return [f"{name} does nothing for task = {task.name!r}" for name in given]
 
 
 def _max_length(options: Options, base: Base) -> int:

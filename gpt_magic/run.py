@@ -150,7 +150,7 @@ class Run:
             prepared.settings,
             prepared.machine,
             look.evaluate if len(prepared.valid) else None,
-            look.sample if self.options.samples else None,
+            look.sample if self.options.samples and "samples" not in task.ignores else None,
             hidden,
         )
         outcome = train(job, self.recorder, self.control)
@@ -174,6 +174,7 @@ class Run:
     def _look_at_base(self, look: "_Look") -> "Mapping[str, Any] | None":
         """What the base makes of the validation rows before it has learned anything."""
         if self.options.samples:
+            self.recorder(Phase("writing the first samples"))
             self.recorder(Sampled(0, look.sample()))
         if not (self.options.baselines and len(look.rows)):
             return None

@@ -554,7 +554,7 @@ PREDICT = [
     Bad(
         "something that is no model",
         "%predict reviews a fine film",
-        "OptionError: 'reviews' is not a tuned model; there is clf, writer",
+        "OptionError: 'reviews' is not a tuned model; tuned models here: clf, writer",
     ),
     Bad(
         "nothing to predict",

@@ -301,3 +301,12 @@ def test_the_table_is_left_as_it_was() -> None:
     )
     finished(frame, max_steps=1)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_options_of_the_other_task_do_nothing_and_say_so() -> None:
+    told = finished(table("text"), max_steps=1, class_weights="balanced")
+    assert "class_weights does nothing for task = 'generate'" in told.result.report.warnings
+    labelled = table("text").assign(label=["a", "b"] * (len(table("text")) // 2))
+    told = finished(labelled, label="label", max_steps=1, samples=["The cat"])
+    assert "samples does nothing for task = 'classify'" in told.result.report.warnings
+    assert told.progress().samples == ()

@@ -213,7 +213,8 @@ def _model(name: str, names: Mapping[str, Any]) -> Any:
     value = names.get(name)
     if not is_tuned(value):
         known = [key for key, item in names.items() if is_tuned(item)]
-        hint = nearest(name, known) or (f"; there is {listing(known)}" if known else "; train one with %%finetune")
+        others = f"; tuned models here: {listing(known)}" if known else "; train one with %%finetune"
+        hint = nearest(name, known) or others
         what = "is not a tuned model" if name in names else "is not in this notebook"
         raise OptionError(f"{name!r} {what}{hint}")
     return value

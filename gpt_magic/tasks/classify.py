@@ -30,6 +30,8 @@ class ClassifyTask(Task):
     name = "classify"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
 
+    ignores = ("samples",)
+
     data: LabelledData
 
     @property

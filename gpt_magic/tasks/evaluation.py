@@ -1,4 +1,4 @@
-"""How well a classifier does on rows with known labels."""
+"""How well a model does: a classifier on rows with known labels, a language model on texts it has not seen."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

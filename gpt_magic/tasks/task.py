@@ -43,6 +43,7 @@ class Task(ABC):
     Attributes:
         name: as the option ``task`` has it.
         scores: the metrics in the table of scores: key and what it is called.
+        ignores: options of other tasks, which do nothing here.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
@@ -50,6 +51,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     scores: ClassVar[Mapping[str, str]]
+    ignores: ClassVar[Sequence[str]] = ()
     compares_base: ClassVar[bool] = False
 
     options: Options

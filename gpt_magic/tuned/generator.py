@@ -73,7 +73,8 @@ class TunedGenerator(TunedModel):
         Returns:
             For one prompt its continuation, a text, or a list of texts with ``num_samples`` above 1. For several a
             table: the columns of a table, or ``prompt``; then ``sample`` (from 0, with ``num_samples`` above 1),
-            ``completion`` and ``ended`` (``end of text``, ``stop``, ``length`` or ``interrupted``).
+            ``completion`` (in the place of a column of this name) and ``ended``
+            (``end of text``, ``stop``, ``length`` or ``interrupted``).
 
         Raises:
             OptionError: a setting is out of its range.

@@ -451,7 +451,7 @@ def test_flags_stand_at_either_end(shell: InteractiveShell, line: str) -> None:
         ),
         ("clf toy.head(3)", "'toy.head(3)' is an expression: write clf.predict(toy.head(3)); a text stands in quotes"),
         ("clv a film", "'clv' is not in this notebook (did you mean 'clf'?)"),
-        ("toy a film", "'toy' is not a tuned model; there is clf"),
+        ("toy a film", "'toy' is not a tuned model; tuned models here: clf"),
         ("clf", "nothing to predict: give a text or the name of a DataFrame after the model's name"),
     ],
 )
