@@ -142,8 +142,10 @@ def show(rows: Sequence[dict[str, Any]]) -> str:
 
     def text(row: dict[str, Any]) -> str:
         count = row["accuracy"]["count"]
+        if count == 1:  # has no spread
+            return " / ".join(f"{row[metric]['mean']:.3f}" for metric in METRICS) + " (1 seed)"
         figures = " / ".join(f"{row[metric]['mean']:.3f} ± {row[metric]['sd']:.3f}" for metric in METRICS)
-        return figures if count >= 3 else f"{figures} ({count} seed{'s' * (count > 1)})"
+        return figures if count >= 3 else f"{figures} ({count} seeds)"
 
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
