@@ -154,7 +154,7 @@ def test_a_stop_while_the_base_is_looked_at_leaves_nothing(where: str, monkeypat
 
 def test_a_stop_inside_a_long_sample_ends_it() -> None:
     run = start(table("text"), samples=["The cat"] * 400, sample_tokens=60, epochs=900)
-    wait_until(lambda: run.progress().phase.startswith("loading"), run)
+    wait_until(lambda: run.progress().phase == "writing the first samples", run)
     run.stop()
     assert run.done.wait(10)
     assert run.progress().samples == ()

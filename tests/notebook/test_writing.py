@@ -203,7 +203,7 @@ def test_the_body_is_one_prompt_as_it_stands(shell: InteractiveShell, asked: lis
         ),
         ("%%predict tuned Jack\nand", "give the texts in the cell's body or on the line, not both"),
         ("%predict tunde a", "'tunde' is not in this notebook (did you mean 'tuned'?)"),
-        ("%predict some a", "'some' is not a tuned model; there is tuned, labeller"),
+        ("%predict some a", "'some' is not a tuned model; tuned models here: tuned, labeller"),
     ],
 )
 def test_what_is_refused(shell: InteractiveShell, cell: str, said: str) -> None:
