@@ -45,9 +45,9 @@ class Options(Configurable):
     """What a run is told. Values are checked when they are set, with one clear line on a bad one."""
 
     # --- data ---------------------------------------------------------------------------------------
-    data = AnyTrait(None, help="DataFrame, list of dicts, datasets.Dataset, or a CSV, TSV, JSONL or Parquet path.").tag(
-        group="data", kind="table", expects="the name of a DataFrame or the path of a file"
-    )
+    data = AnyTrait(
+        None, help="DataFrame, list of dicts or of texts, datasets.Dataset, or a CSV, TSV, JSONL, TXT or Parquet path."
+    ).tag(group="data", kind="table", expects="the name of a DataFrame or the path of a file")
     valid = AnyTrait(None, help="Validation data, in any form that data takes; its columns have the same names.").tag(
         group="data", kind="table", expects="the name of a DataFrame or the path of a file"
     )
@@ -75,7 +75,9 @@ class Options(Configurable):
         None, allow_none=True, help="generate: column with lists of {role, content}; the assistant's are learned."
     ).tag(group="data", kind="column", config=True)
     missing = Enum(
-        ["error", "drop"], "error", help="Rows without text or label: stop and name them, or leave them out and say so."
+        ["error", "drop"],
+        "error",
+        help="Rows with an empty column in use: stop and name them, or leave them out and say so.",
     ).tag(group="data", config=True)
     max_length = Int(
         None,
@@ -229,7 +231,13 @@ class Options(Configurable):
 
     def plain(self) -> dict[str, Any]:
         """The options as JSON can hold them: tables and models are named by their type."""
-        return {name: _plain(value) for name, value in self.values().items()}
+        tables = {name for name, trait in table().items() if trait.metadata.get("kind") == "table"}
+        return {
+            name: f"<{type(value).__name__}>"
+            if name in tables and not isinstance(value, str | Path | None)
+            else _plain(value)
+            for name, value in self.values().items()
+        }
 
     def copy_with(self, **values: Any) -> "Options":
         """A new `Options` with the same values but for those given."""

@@ -93,7 +93,7 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
 
 
 def _ignored(options: Options, task: Task) -> list[str]:
-    given = [name for name in task.ignores if getattr(options, name) != find(name).default_value]
+    given = [name for name in task.ignores if getattr(options, name) not in (find(name).default_value, [])]
     return [f"{name} does nothing for task = {task.name!r}" for name in given]
 
 

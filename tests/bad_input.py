@@ -255,8 +255,8 @@ TABLES = [
     Bad(
         "a number for data",
         "%%finetune\ndata = 3",
-        "DataError: data is an int: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a "
-        "CSV, TSV, JSONL or Parquet file",
+        "DataError: data is an int: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the "
+        "path of a CSV, TSV, JSONL, TXT or Parquet file",
     ),
     Bad(
         "texts without labels",
@@ -272,8 +272,8 @@ TABLES = [
     Bad(
         "one column",
         "%finetune reviews.review",
-        "DataError: data is a Series: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of "
-        "a CSV, TSV, JSONL or Parquet file",
+        "DataError: data is a Series: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the "
+        "path of a CSV, TSV, JSONL, TXT or Parquet file",
     ),
     Bad("no rows", "%%finetune\ndata = reviews[reviews.sentiment == 'great']", "DataError: data has no rows"),
     Bad(

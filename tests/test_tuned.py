@@ -220,7 +220,7 @@ def test_cut_texts_are_flagged_and_said(clf: TunedModel) -> None:
         (pd.Series([1.5, 2.5]), "data: the Series holds float64 values, not texts: is it the right one?"),
         (pd.DataFrame({"review": ["a", 3]}), "data, row 1: column 'review' holds an int, not a text"),
         (pd.DataFrame({"text": ["a"]}), "the data have no text column 'review'; theirs are 'text'"),
-        (3, "data is an int: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a CSV, TSV, JSONL "),
+        (3, "data is an int: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the path of a "),
         (Path("nowhere.csv"), "data = 'nowhere.csv': no such file"),
     ],
     ids=repr,

@@ -75,10 +75,10 @@ def test_a_model_of_conversations_answers(writers: dict[str, TunedGenerator]) ->
         tuned.tokenizer(part)["input_ids"]
         for part in ("User: Whose is the cat?", "\nAssistant:", " Mine.", "\nUser: Really?")
     )
-    told = greedy(tuned, [*first, *second], 8)
+    told = greedy(tuned, [*first, *second], 8).removeprefix(" ")  # the template's
     for prompt in (TALK, TALK[0]["content"], tuple(TALK), np.array(TALK, dtype=object)):
         assert tuned.generate(prompt, max_new_tokens=8, temperature=0) == told
-    longer = greedy(tuned, [*first, *second, *answer, END, *then, *second], 8)
+    longer = greedy(tuned, [*first, *second, *answer, END, *then, *second], 8).removeprefix(" ")
     assert tuned.generate(LONG, max_new_tokens=8, temperature=0) == longer
     several = tuned.generate([TALK, LONG, "Whose is the cat?"], max_new_tokens=8, temperature=0)
     assert several["completion"].tolist() == [told, longer, told]
@@ -263,7 +263,7 @@ def test_long_texts_are_evaluated_in_blocks_and_long_prompts_are_counted(writers
     long = pd.DataFrame({"prompt": ["word " * 90, "a "], "completion": ["end", "b"]})
     found = writers["completion"].evaluate(long)
     assert (found.rows, found.truncated) == (2, 1)
-    assert "; 1 prompts lost their beginning" in str(found)
+    assert "; 1 prompt lost its beginning" in str(found)
 
 
 def test_evaluation_of_gaps(writers: dict[str, TunedGenerator]) -> None:
@@ -370,6 +370,23 @@ def test_no_training_text_is_saved(style: str, tmp_path: Path) -> None:
         assert b"xylophone" not in content
         if path.name != "tokenizer.json":
             assert b"zeppelin" not in content
+
+
+@pytest.mark.parametrize("form", ["list", "records", "columns"])
+def test_training_data_that_were_given_in_place_are_not_saved(form: str, tmp_path: Path) -> None:
+    secrets = [f"xylophone{i} zeppelin" for i in range(20)]
+    data: Any = {"list": secrets, "records": [{"text": s} for s in secrets], "columns": {"text": secrets}}[form]
+    tuned = gpt_magic.finetune(
+        data, base="scratch", max_steps=1, quiet=True, valid=data[:3] if form != "columns" else None
+    )
+    assert tuned.options["data"] == ("<dict>" if form == "columns" else "<list>")
+    tuned.save(tmp_path)
+    assert b"xylophone" not in (tmp_path / "gpt_magic.json").read_bytes() + (tmp_path / "README.md").read_bytes()
+
+
+def test_an_answer_has_no_space_of_the_template_before_it(writers: dict[str, TunedGenerator]) -> None:
+    answers = writers["messages"].generate([[{"role": "user", "content": "Who?"}]] * 2, temperature=0, max_new_tokens=3)
+    assert not answers["completion"].str.startswith(" ").any()
 
 
 def test_memorised_texts_need_the_training_texts(

@@ -54,9 +54,14 @@ class Passage:
         return "".join(part.text for part in self.parts)
 
     @property
+    def learned(self) -> str:
+        """What of it is learned."""
+        return "".join(part.text for part in self.parts if part.learned)
+
+    @property
     def characters(self) -> int:
         """Characters that are learned."""
-        return sum(len(part.text) for part in self.parts if part.learned)
+        return len(self.learned)
 
     @property
     def prompt(self) -> str:
@@ -290,21 +295,21 @@ def _cut_ends(passages: Passages, fraction: float) -> tuple[Passages, Passages, 
     heads, tails, index = [], [], []
     for passage, row in zip(passages.passages, passages.index, strict=True):
         text = passage.text
-        at = _seam(text, round(len(text) * (1 - fraction)))
+        at = _seam(text, round(len(text) * (1 - fraction)), furthest=round(len(text) * fraction / 2))
         if len(text) - at < _SHORTEST_TAIL or not text[:at].strip():
             heads.append(passage)
             continue
         heads.append(Passage((Part(text[:at], learned=True),), begins=True))
-        tails.append(Passage((Part(text[at:], learned=True, ends=True),)))
+        tails.append(Passage((Part(text[at:], learned=True, ends=True),), begins=True))
         index.append(row)
     how = f"the last {fraction:.0%} of each text" if tails else "no validation: the texts are too few and too short"
     return Passages(heads, passages.index), Passages(tails, index), how
 
 
-def _seam(text: str, target: int) -> int:
-    """Where to cut near ``target``: after a paragraph, a line, a word, in this order, not far before it."""
+def _seam(text: str, target: int, furthest: int) -> int:
+    """Where to cut near ``target``: after a paragraph, a line, a word, in this order, at most so far before it."""
     for mark in ("\n\n", "\n", " "):
-        at = text.rfind(mark, max(0, target - 2000), target)
+        at = text.rfind(mark, max(0, target - min(furthest, 2000)), target)
         if at >= 0:
             return at + len(mark)
     return target

@@ -50,8 +50,10 @@ def choose_task(options: Options, frame: "pd.DataFrame") -> str:
 
 def _is_for_writing(options: Options, frame: "pd.DataFrame") -> bool:
     """Whether the columns can only be texts to continue."""
+    if options.text is not None:
+        return len(frame.columns) == 1
     names = {column.strip().casefold() for column in frame.columns}
-    alone = len(frame.columns) == 1 and (options.text is not None or _is_text(*names))
+    alone = len(names) == 1 and _is_text(*names)
     return bool("messages" in names or names >= {"prompt", "completion"} or alone)
 
 

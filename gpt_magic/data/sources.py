@@ -41,8 +41,8 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
         if what == "valid" and isinstance(data, float):
             raise DataError(f"valid = {data} is no table; to set a share of the data aside say valid_fraction = {data}")
         raise DataError(
-            f"{what} is {a_kind(data)}: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a CSV, "
-            "TSV, JSONL or Parquet file"
+            f"{what} is {a_kind(data)}: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the path "
+            "of a CSV, TSV, JSONL, TXT or Parquet file"
         )
     return _checked(frame, what)
 

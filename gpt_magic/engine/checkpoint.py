@@ -49,7 +49,7 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             restore_random_state(state.pop("random"))
         except _DAMAGED as error:
             raise ModelError(f"cannot resume from '{path}': the file is damaged; delete it to begin anew") from error

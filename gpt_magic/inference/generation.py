@@ -154,6 +154,7 @@ def generate(
     batch_size: int = 8,
     on_text: Callable[[int, int, str], None] | None = None,
     check: Callable[[], None] = lambda: None,
+    keep_partial: bool = False,
 ) -> list[Continuation]:
     """Continue every prompt, ``sampling.num_samples`` times each.
 
@@ -169,10 +170,11 @@ def generate(
         on_text: called with the numbers of prompt and sample and the text so far, whenever it has grown. The text only
             grows: no half characters, nothing of a stop text. The last call has the text that is returned.
         check: called before every batch and after every token; may raise to end the work.
+        keep_partial: after a ``KeyboardInterrupt`` return what is there instead of raising it.
 
     Returns:
-        The continuations, all of the first prompt first. After a ``KeyboardInterrupt`` those that had not ended have
-        what was there so far and ``ended="interrupted"``.
+        The continuations, all of the first prompt first. With ``keep_partial``, those that an interrupt kept from
+        ending have what was there so far and ``ended="interrupted"``.
 
     Raises:
         ValueError: a prompt is empty or with ``max_new_tokens`` longer than the model reads.
@@ -214,7 +216,8 @@ def generate(
                 check()
                 _continue(model, by_length[start : start + batch_size], sampling, config, check)
     except KeyboardInterrupt:
-        pass
+        if not keep_partial:
+            raise
     finally:
         model.generation_config = own_config
         model.train(training)

@@ -273,8 +273,9 @@ def memorised_table(
         }
     else:
         kinds = {"after a training prompt": write([passage.prompt for passage in passages])}
+    unseen = [passage.learned for passage in held_out.passages]
     longest = max((len(text) for texts in kinds.values() for text in texts), default=0)
-    kinds["held-out text, to compare"] = [passage.text[-longest:] for passage in held_out.passages[:samples]]
+    kinds["held-out text, to compare"] = [text[max(0, len(text) - longest) :] for text in unseen[:samples]]
     found = [
         {
             "kind": kind,
@@ -284,7 +285,7 @@ def memorised_table(
             "text": overlap.text,
         }
         for kind, texts in kinds.items()
-        for overlap in overlaps(texts, training.texts, training.index)
+        for overlap in overlaps(texts, [passage.learned for passage in training.passages], training.index)
     ]
     found.sort(key=lambda row: -row["characters"])
     return pd.DataFrame(found, columns=["kind", "characters", "words", "row", "text"])

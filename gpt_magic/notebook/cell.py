@@ -286,5 +286,5 @@ def _is_table(value: Any) -> bool:
     if isinstance(value, type):
         return False
     if isinstance(value, list):
-        return bool(value) and isinstance(value[0], dict)
+        return bool(value) and isinstance(value[0], dict)  # not texts: IPython's own In is a list of them
     return hasattr(type(value), "__len__") and (hasattr(value, "columns") or hasattr(value, "column_names"))

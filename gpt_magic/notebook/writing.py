@@ -83,7 +83,7 @@ def write(model: "TunedGenerator", prompts: Any, settings: Mapping[str, Any], qu
         return _table(model, prompts, settings, quiet)
     samples = settings.get("num_samples", 1)
     page = _page(model, prompts, samples, quiet)
-    told = model.predict(prompts, on_text=page.take, **settings)
+    told = model.predict(prompts, on_text=page.take, keep_partial=True, **settings)
     texts, ended = told["completion"].tolist(), told["ended"].tolist()
     page.close(texts, "interrupted" in ended)
     cell = None if quiet else _cell()
@@ -91,10 +91,15 @@ def write(model: "TunedGenerator", prompts: Any, settings: Mapping[str, Any], qu
 
 
 def _table(model: "TunedGenerator", prompts: Any, settings: Mapping[str, Any], quiet: bool) -> Any:
-    line = _Count(len(prompts) if hasattr(prompts, "__len__") else 0, _Handle() if _in_kernel() and not quiet else None)
-    told = model.predict(prompts, on_text=line.take, **settings)
+    line = _Count(_count(prompts), _Handle() if _in_kernel() and not quiet else None)
+    told = model.predict(prompts, on_text=line.take, keep_partial=True, **settings)
     line.close(int((told["ended"] == "interrupted").sum()), len(told))
     return told
+
+
+def _count(prompts: Any) -> int:
+    """How many prompts there are; 0 where that cannot be told."""
+    return len(prompts) if hasattr(prompts, "__len__") and not isinstance(prompts, Mapping) else 0
 
 
 class _Page:

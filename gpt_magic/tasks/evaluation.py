@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gpt_magic.errors import plural
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -78,7 +80,7 @@ class LanguageEvaluation:
             f"{self.bits_per_character:.4f} bits per character, loss {self.loss:.4f}"
         )
         if self.truncated:
-            said += f"; {self.truncated:,} prompts lost their beginning"
+            said += f"; {plural(self.truncated, 'prompt')} lost {'its' if self.truncated == 1 else 'their'} beginning"
         return said if self.memorised is None else f"{said}\n\n{self.memorised.to_string(max_colwidth=60)}"
 
     __repr__ = __str__

@@ -90,10 +90,11 @@ class GenerateTask(Task):
         prompts: list[str] = self.options.samples or []
         if not prompts:
             return ()
-        new = min(self.options.sample_tokens, self._limit - 1)
+        context = int(model.config.max_position_embeddings)
+        new = min(self.options.sample_tokens, context - 1)
         how = Sampling(max_new_tokens=new, temperature=_TEMPERATURE, top_p=_TOP_P, seed=self.options.seed)
         passages = [prompt_passage(prompt, self.data.style, "samples") for prompt in prompts]
-        ids, _ = encode_prompt_passages(passages, self.tokenizer, self._limit, new, list(range(len(prompts))))
+        ids, _ = encode_prompt_passages(passages, self.tokenizer, context, new, list(range(len(prompts))))
         told = generate(model, self.tokenizer, ids, how, check=check)
         return tuple((prompts[one.prompt], one.text) for one in told)
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.data.checks import Findings
@@ -52,6 +52,7 @@ class TunedGenerator(TunedModel):
         num_samples: int = 1,
         seed: int | None = None,
         on_text: OnText | None = None,
+        keep_partial: bool = False,
     ) -> Any:
         """Continue prompts, with transformers' own ``generate``.
 
@@ -69,6 +70,7 @@ class TunedGenerator(TunedModel):
             num_samples: continuations of each prompt.
             seed: the same seed gives the same texts; None draws anew.
             on_text: called as tokens come with (prompt, sample, continuation so far).
+            keep_partial: after an interrupt return what is there instead of raising it.
 
         Returns:
             For one prompt its continuation, a text, or a list of texts with ``num_samples`` above 1. For several a
@@ -91,7 +93,9 @@ class TunedGenerator(TunedModel):
         frame, passages = self._prompts([prompts] if one else prompts)
         index = list(frame.index)
         ids, cut = encode_prompt_passages(passages, self.tokenizer, self._context, how.max_new_tokens, index)
-        told = generate(self.model, self.tokenizer, ids, how, on_text=on_text)
+        told = generate(self.model, self.tokenizer, ids, how, on_text=on_text, keep_partial=keep_partial)
+        if self.style == "messages":  # the template's space after "Assistant:"
+            told = [replace(piece, text=piece.text.removeprefix(" ")) for piece in told]
         if cut.any():
             read = self._context - how.max_new_tokens
             warnings.warn(
@@ -141,6 +145,8 @@ class TunedGenerator(TunedModel):
         from gpt_magic.tasks.language import encode, metrics, total_nats
 
         Options().put("missing", missing)
+        if not isinstance(samples, int) or samples < 1:
+            raise OptionError(f"samples = {short(samples)}: must be a whole number from 1 up")
         training = self._training(memorised)
         passages = self._passages(data, missing)
         fitted, cut = fit(sequences_of(passages, self.tokenizer), self.max_length, error=False)
@@ -170,7 +176,8 @@ class TunedGenerator(TunedModel):
             "Figures hold for texts like those of the training data. What it writes is likely text, not true text; it",
             "repeats the biases of its base and of its training data, and may repeat passages of them word for word.",
         ]
-        words = f"A language model fine-tuned with gpt_magic. {does} It reads at most {self.max_length:,} tokens."
+        read = f"It was trained on at most {self.max_length:,} tokens at a time."
+        words = f"A language model fine-tuned with gpt_magic. {does} {read}"
         return "text-generation", [words], limits
 
     @property

@@ -177,7 +177,7 @@ def test_a_dataset_split_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (None, "data is None: give a DataFrame, a list of dicts, a datasets.Dataset, or the path of a CSV, TSV, "),
+        (None, "data is None: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the path of a CSV"),
         (3, "data is an int: give a DataFrame,"),
         (pd.Series(["a"]), "data is a Series: give a DataFrame,"),
         (pa.array(["a"]), "data is a StringArray: give a DataFrame,"),

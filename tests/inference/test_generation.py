@@ -404,6 +404,7 @@ def test_an_interrupt_hands_back_what_is_there() -> None:
         greedy(),
         batch_size=2,
         on_text=stream,
+        keep_partial=True,
         check=raising(KeyboardInterrupt(), at=14),  # 1 + 9 of the first batch, 1 + 3 of the second
     )
     assert made == [
@@ -417,6 +418,12 @@ def test_an_interrupt_hands_back_what_is_there() -> None:
     assert model.generation_config is own
 
 
+def test_an_interrupt_ends_the_work_unless_told_otherwise() -> None:
+    model = scripted([b"abcdef"])
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, byte_tokenizer(), [[0]], greedy(), check=raising(KeyboardInterrupt(), at=3))
+
+
 def test_an_interrupt_while_painting_loses_no_token() -> None:
     painted: list[str] = []
     stop = raising(KeyboardInterrupt(), at=3)
@@ -425,7 +432,15 @@ def test_an_interrupt_while_painting_loses_no_token() -> None:
         stop()
         painted.append(text)
 
-    made = generate(scripted([b"abcdef", b""]), byte_tokenizer(), [[0], [1] * 5], greedy(), batch_size=1, on_text=paint)
+    made = generate(
+        scripted([b"abcdef", b""]),
+        byte_tokenizer(),
+        [[0], [1] * 5],
+        greedy(),
+        batch_size=1,
+        on_text=paint,
+        keep_partial=True,
+    )
     assert made == [Continuation(0, 0, "abc", 3, "interrupted"), Continuation(1, 0, "", 0, "interrupted")]
     assert painted == ["a", "ab", "abc"]
 

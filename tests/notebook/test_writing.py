@@ -67,6 +67,7 @@ def asked(made: TunedGenerator, monkeypatch: pytest.MonkeyPatch) -> list[tuple[A
 
     def predict(self: TunedGenerator, x: Any, **how: Any) -> pd.DataFrame:
         on_text = how.pop("on_text")
+        assert how.pop("keep_partial")
         Sampling(**{**how, "stop": tuple(how.get("stop", ()))})
         calls.append((x, how))
         prompts = [x] if isinstance(x, str) or x is CHAT else list(x)

@@ -309,9 +309,12 @@ def test_samples_are_asked_as_in_training_and_repeat_themselves() -> None:
     assert plain.sample(model, lambda: None) == ()
 
 
-def test_samples_fit_into_the_shortest_block() -> None:
+def test_samples_read_their_prompt_however_short_the_blocks() -> None:
     tokenizer = load_tokenizer(find_base("scratch"))
     frame = pd.DataFrame({"text": ["word"] * 3})
-    task, _ = encoded(frame, tokenizer, limit=2, samples=["a long prompt that does not fit"], sample_tokens=1000)
-    ((_, told),) = task.sample(base()[0], lambda: None)
-    assert len(tokenizer(told)["input_ids"]) <= 2
+    task, _ = encoded(frame, tokenizer, limit=2, samples=["a long prompt that does not fit"], sample_tokens=5)
+    whole, _ = encoded(frame, tokenizer, limit=60, samples=["a long prompt that does not fit"], sample_tokens=5)
+    model = base()[0]
+    assert task.sample(model, lambda: None) == whole.sample(model, lambda: None)
+    other, _ = encoded(frame, tokenizer, limit=2, samples=["not fit"], sample_tokens=5)
+    assert task.sample(model, lambda: None)[0][1] != other.sample(model, lambda: None)[0][1]

@@ -143,7 +143,7 @@ def main() -> None:
     texts, characters = held_out(asked.corpus, tokenizer, asked.measure)
     valid = encode(texts, asked.length)
     asked.run.mkdir(parents=True, exist_ok=True)
-    (asked.run / "settings.json").write_text(json.dumps({**asdict(settings), "rows": len(rows)}, indent=1))
+    _same_plan(asked.run / "settings.json", {**asdict(settings), "rows": len(rows), "length": asked.length})
 
     def evaluate() -> dict[str, float]:
         return metrics(*total_nats(model, valid, hidden_packed), characters)
@@ -159,8 +159,19 @@ def main() -> None:
     job = Job(model, objective, rows, settings, machine, evaluate, checkpoints=checkpoints)
     outcome = train(job, Log(asked.run / "log.jsonl", asked.log_every), control)
     print(outcome.reason, outcome.step, outcome.kept_step, outcome.error, flush=True)
+    if outcome.error is not None:
+        raise SystemExit(f"failed at step {outcome.step + 1}: {outcome.error}")
     if outcome.reason == "done":
         model.save_pretrained(asked.run / "model")
+
+
+def _same_plan(path: Path, plan: dict[str, object]) -> None:
+    """Refuse to go on with other rows than those that the run began with; its length may change."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else plan
+    other = [name for name, value in plan.items() if name != "steps" and before.get(name, value) != value]
+    if other:
+        raise SystemExit(f"{path.parent} was begun with another {', '.join(other)}: give the same, or another --run")
+    path.write_text(json.dumps(plan, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
