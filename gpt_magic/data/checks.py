@@ -1,5 +1,7 @@
 """What can be wrong with labelled texts, found before a single weight moves."""
 
+import functools
+import operator
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -90,19 +92,41 @@ def check_rows(frame: "pd.DataFrame", text: str, label: str, missing: str, findi
             ones are left out and counted in ``findings``).
     """
     check_texts(frame[text], f"column {text!r}", what)
-    no_text, no_label = blank(frame[text]), blank(frame[label])
-    bad = no_text | no_label
+    both = f"both a text in {text!r} and a label in {label!r}"
+    kept = whole_rows(frame, [text, label], missing, findings, what, both, "without text or label")
+    return Examples([str(value) for value in kept[text]], plain_labels(kept[label], label, what), list(kept.index))
+
+
+def whole_rows(
+    frame: "pd.DataFrame",
+    columns: Iterable[str],
+    missing: str,
+    findings: Findings,
+    what: str,
+    wanted: str,
+    lacking: str,
+) -> "pd.DataFrame":
+    """The rows with something in each of ``columns``.
+
+    Args:
+        wanted, lacking: for the messages, such as ``a text in 'review'`` and ``without text``.
+
+    Raises:
+        DataError: a row lacks something (with ``missing="drop"`` such rows are left out and counted in ``findings``,
+            and it is one only when none is left).
+    """
+    empty = {column: blank(frame[column]) for column in columns}
+    bad = functools.reduce(operator.or_, empty.values())
     if bad.any() and missing == "error":
-        raise DataError(missing_message(frame, {text: no_text, label: no_label}, what))
+        raise DataError(missing_message(frame, empty, what))
     if bad.all():
-        raise DataError(f"{what}: no row has both a text in {text!r} and a label in {label!r}")
+        raise DataError(f"{what}: no row has {wanted}")
     if bad.any():
         findings.dropped += int(bad.sum())
         findings.warnings.append(
-            f"{what}: {plural(int(bad.sum()), 'row')} without text or label left out: {rows(frame.index[bad])}"
+            f"{what}: {plural(int(bad.sum()), 'row')} {lacking} left out: {rows(frame.index[bad])}"
         )
-    kept = frame[~bad]
-    return Examples([str(value) for value in kept[text]], plain_labels(kept[label], label, what), list(kept.index))
+    return frame[~bad]
 
 
 def check_texts(texts: "pd.Series[Any]", name: str, what: str) -> None:

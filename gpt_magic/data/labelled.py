@@ -16,7 +16,7 @@ from gpt_magic.data.checks import (
 )
 from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split
+from gpt_magic.data.splits import split, warn_unvalidated
 from gpt_magic.errors import DataError
 from gpt_magic.options import Options
 
@@ -51,8 +51,6 @@ def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
         kept, aside, how = split(examples.texts, examples.labels, options.valid_fraction, options.seed)
         train, valid = examples.take(kept), examples.take(aside)
         check_conflicts(examples, findings)
-        if not aside and options.valid_fraction:
-            findings.warnings.append(f"{how}; give valid = ... to measure what was learned")
     else:
         valid_frame = read_table(options.valid, "valid")
         find_roles_in_valid(valid_frame, roles)
@@ -70,6 +68,6 @@ def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
         check_conflicts(both, findings)
         check_leaks(train, valid, findings)
         how = "given"
-    if not len(valid) and (options.early_stop or options.eval_every):
-        findings.warnings.append("early_stop and eval_every do nothing without validation rows")
+    if not len(valid):
+        warn_unvalidated(options, how, findings)
     return LabelledData(roles, classes, train, valid, how, len(frame), findings)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gpt_magic.data.checks import Findings, blank, check_leaks, check_texts, missing_message, rows
+from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_rows
 from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split
-from gpt_magic.errors import DataError, OptionError, a_kind, plural, short
+from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.errors import DataError, OptionError, a_kind, short
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
@@ -129,10 +129,7 @@ def read_passages(options: Options, frame: "pd.DataFrame") -> PassageData:
     else:
         train, valid, how = _split(train, style, options.valid_fraction, options.seed)
     if not len(valid):
-        if options.valid_fraction and options.valid is None:
-            findings.warnings.append(f"{how}; give valid = ... to measure what was learned")
-        if options.early_stop or options.eval_every:
-            findings.warnings.append("early_stop and eval_every do nothing without validation rows")
+        warn_unvalidated(options, how, findings)
     return PassageData(roles, style, train, valid, how, len(frame), findings)
 
 
@@ -178,21 +175,10 @@ def check_passages(
     for role, column in columns.items():
         if role != "messages":
             check_texts(frame[column], f"column {column!r}", what)
-    empty = {column: blank(frame[column]) for column in columns.values()}
-    bad = next(iter(empty.values())).copy()
-    for mask in empty.values():
-        bad |= mask
     named = " and ".join(repr(column) for column in columns.values())
-    if bad.any() and missing == "error":
-        raise DataError(missing_message(frame, empty, what))
-    if bad.all():
-        raise DataError(f"{what}: no row has anything in {named}")
-    if bad.any():
-        findings.dropped += int(bad.sum())
-        findings.warnings.append(
-            f"{what}: {plural(int(bad.sum()), 'row')} with nothing in {named} left out: {rows(frame.index[bad])}"
-        )
-    kept = frame[~bad]
+    kept = whole_rows(
+        frame, columns.values(), missing, findings, what, f"anything in {named}", f"with nothing in {named}"
+    )
     cells = [kept[column] for column in columns.values()]
     index = list(kept.index)
     if "messages" in columns:

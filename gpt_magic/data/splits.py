@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
-from gpt_magic.data.checks import normalise
+from gpt_magic.data.checks import Findings, normalise
+from gpt_magic.options import Options
 
 
 def split(
@@ -51,3 +52,11 @@ def split(
     if len(members) < len(texts):
         how += f", copies kept on one side ({len(texts) - len(members):,})"
     return [i for i in everything if i not in held], sorted(held), how
+
+
+def warn_unvalidated(options: Options, how: str, findings: Findings) -> None:
+    """Say what it means that no row validates; ``how`` is what `split` said."""
+    if options.valid_fraction and options.valid is None:
+        findings.warnings.append(f"{how}; give valid = ... to measure what was learned")
+    if options.early_stop or options.eval_every:
+        findings.warnings.append("early_stop and eval_every do nothing without validation rows")

@@ -33,7 +33,6 @@ class GenerateTask(Task):
 
     data: PassageData
     _vocabulary: int = field(init=False, default=0)
-    _limit: int = field(init=False, default=0)
 
     @property
     def objective(self) -> NextToken:
@@ -43,7 +42,7 @@ class GenerateTask(Task):
     def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
         """Blocks of at most ``limit`` tokens; see `language.blocks`."""
         data, error = self.data, self.options.truncate == "error"
-        self.tokenizer, self._limit = tokenizer, limit
+        self.tokenizer = tokenizer
         sequences = sequences_of(data.train, tokenizer, check)
         lengths = np.array([len(sequence.ids) - 1 for sequence in sequences])
         fitted, cut = fit(sequences, limit, error)

@@ -216,12 +216,10 @@ class TunedGenerator(TunedModel):
         if isinstance(data, str) and not _is_path(data):
             data = [data]
         frame = read_table(data)
-        columns = self.columns
-        if self.style == "text" and "text" not in set(columns.values()) and list(frame.columns) == ["text"]:
-            columns = {"text": "text"}  # a list of texts has no column of its own
-        for column in columns.values():
-            if column not in frame.columns:
-                self._column(frame, next(role for role, name in columns.items() if name == column))
+        if self.style == "text" and list(frame.columns) == ["text"]:  # also a list of texts, which has no column's name
+            columns = {"text": "text"}
+        else:
+            columns = {role: self._column(frame, role) for role in self.columns}
         return check_passages(frame, columns, missing, Findings(), "data")
 
     def _training(self, memorised: Any) -> Passages | None:

@@ -12,11 +12,12 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from gpt_magic.errors import DataError, GptMagicError, OptionError
+from gpt_magic.errors import DataError, OptionError
 from gpt_magic.notebook.magics import GptMagic
 from gpt_magic.notebook.texts import SETTINGS, SWITCHES
 from gpt_magic.options import table
 from gpt_magic.tuned import TruncationWarning, TunedModel
+from tests.cells import refused, run
 from tests.films import base, films, tuned
 
 QUIET = ["%config GptMagic.quiet = True", "%config GptMagic.max_steps = 1", "%config GptMagic.baselines = False"]
@@ -58,20 +59,6 @@ def shell(
     one_shell.config.pop("GptMagic", None)
     one_shell.user_ns.clear()
     one_shell.user_ns.update(before)
-
-
-def run(shell: InteractiveShell, cell: str) -> Any:
-    """The value of a cell."""
-    result = shell.run_cell(cell)
-    result.raise_error()
-    return result.result
-
-
-def refused(shell: InteractiveShell, cell: str) -> str:
-    error = shell.run_cell(cell).error_in_exec
-    assert isinstance(error, GptMagicError)
-    assert len(str(error).splitlines()) == 1
-    return str(error)
 
 
 # --- %load_ext, %unload_ext -----------------------------------------------------------------------------

@@ -13,11 +13,11 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from gpt_magic.errors import GptMagicError
 from gpt_magic.inference.generation import Sampling
 from gpt_magic.notebook import writing
 from gpt_magic.notebook.writing import Several, Written, written_html
 from gpt_magic.tuned import TunedGenerator
+from tests.cells import refused, run
 from tests.kernel import Kernel
 from tests.notebook.test_cards import EVIL, Page
 from tests.notebook.test_samples import EXTRA
@@ -45,19 +45,6 @@ def shell(made: TunedGenerator) -> Iterator[InteractiveShell]:
     shell.run_cell("%load_ext gpt_magic").raise_error()
     yield shell
     shell.run_cell("%unload_ext gpt_magic").raise_error()
-
-
-def run(shell: InteractiveShell, cell: str) -> Any:
-    result = shell.run_cell(cell)
-    result.raise_error()
-    return result.result
-
-
-def refused(shell: InteractiveShell, cell: str) -> str:
-    error = shell.run_cell(cell).error_in_exec
-    assert isinstance(error, GptMagicError)
-    assert len(str(error).splitlines()) == 1
-    return str(error)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Loss, and bits per character of texts: a figure that does not depend on the tokenizer."""
+"""Bits per character of texts: a figure that does not depend on the tokenizer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,6 @@ from torch.nn import functional
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
-
-
-def loss_of(model: GPT2LMHeadModel, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats a token."""
-    hidden = model.transformer(inputs, use_cache=False).last_hidden_state
-    logits = functional.linear(hidden.flatten(0, 1), model.transformer.wte.weight)
-    return functional.cross_entropy(logits, targets.flatten())
 
 
 @torch.no_grad()
