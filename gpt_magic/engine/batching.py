@@ -1,7 +1,7 @@
 """Which rows make an optimizer step, and which of them go through the model together."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Encoded:
     Attributes:
         ids: token ids of each row, ``(tokens,)``.
         scored: positions in the row whose hidden state is scored, ``(scored,)``, ascending.
-        targets: what is expected there, ``(scored,)``.
+        targets: what is expected there, ``(scored, ...)``.
         index: the rows' names in the user's table.
     """
 
@@ -37,6 +37,13 @@ class Encoded:
     def lengths(self) -> np.ndarray:
         """Tokens in each row, ``(rows,)``."""
         return np.fromiter((len(ids) for ids in self.ids), dtype=np.int64, count=len(self.ids))
+
+
+def collect(rows: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, Any]]) -> Encoded:
+    """Rows as they come: token ids, scored positions, what is expected there, the row's name; see `Encoded`."""
+    found = list(rows)
+    columns = map(list, zip(*found, strict=True)) if found else ([], [], [], [])
+    return Encoded(*columns)
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import Encoded, forward_passes
+from gpt_magic.engine.batching import Encoded, collect, forward_passes
 from gpt_magic.engine.loop import Hidden
 
 _ROWS_A_PASS = 64
@@ -53,9 +53,7 @@ class Learned:
 
 def encode(sequences: Sequence[Learned], limit: int) -> Encoded:
     """Rows for the loop: each sequence in blocks of at most ``limit`` tokens, see `blocks`."""
-    cut = [(row.row, *block) for row in sequences for block in blocks(row.ids, row.learned, limit)]
-    index, ids, scored, targets = map(list, zip(*cut, strict=True)) if cut else ([], [], [], [])
-    return Encoded(ids, scored, targets, index)
+    return collect((*block, row.row) for row in sequences for block in blocks(row.ids, row.learned, limit))
 
 
 def blocks(ids: np.ndarray, learned: np.ndarray, limit: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
