@@ -1,5 +1,6 @@
 """Base models: from where they are to a tokenizer and a model with the head of a task."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -41,9 +42,56 @@ def load_tokenizer(base: Base) -> Any:
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    _open_texts(tokenizer)
     tokenizer.padding_side = "right"  # as set to generate, "left" would move the positions that a classifier reads
     tokenizer.init_kwargs.pop("padding_side", None)
     return tokenizer
+
+
+def close_texts(tokenizer: Any) -> None:
+    """Let ``tokenizer`` put a line break behind a text, and behind each text of a pair: a place to read a class off.
+
+    It does so by its own template (post-processor), hence also in plain transformers once it is saved. A tokenizer that
+    is not a fast one, or that marks the ends of texts already, stays as it is.
+    """
+    from tokenizers.processors import Sequence
+
+    closing = _closing(tokenizer)
+    if closing is not None and not closing_tokens(tokenizer):
+        own = tokenizer.backend_tokenizer.post_processor
+        tokenizer.backend_tokenizer.post_processor = closing if own is None else Sequence([own, closing])
+
+
+def closing_tokens(tokenizer: Any) -> int:
+    """How many tokens ``tokenizer`` puts behind a text."""
+    whole, bare = (tokenizer(["a"], add_special_tokens=marks)["input_ids"][0] for marks in (True, False))
+    return next((n for n in range(len(whole)) if whole[: len(whole) - n][-len(bare) :] == bare), 0)
+
+
+def _open_texts(tokenizer: Any) -> None:
+    """Take `close_texts` back: whether texts are closed is a matter of the task, and the base may be a classifier."""
+    closing = _closing(tokenizer)
+    own = closing and tokenizer.backend_tokenizer.post_processor
+    if not own:
+        return
+    parts = json.loads(own.__getstate__())
+    made = json.loads(closing.__getstate__())
+    if parts == made:
+        tokenizer.backend_tokenizer.post_processor = None
+    elif parts.get("processors", [])[1:] == [made]:
+        tokenizer.backend_tokenizer.post_processor = own[0]
+
+
+def _closing(tokenizer: Any) -> Any:
+    """The template of `close_texts`; None where ``tokenizer`` cannot have it."""
+    from tokenizers.processors import TemplateProcessing
+
+    ids = tokenizer.encode("\n", add_special_tokens=False)
+    if len(ids) != 1 or tokenizer.decode(ids) != "\n" or getattr(tokenizer, "backend_tokenizer", None) is None:
+        return None
+    mark = tokenizer.convert_ids_to_tokens(ids[0])
+    single, pair = f"$A {mark}", f"$A {mark} $B:1 {mark}:1"
+    return TemplateProcessing(single=single, pair=pair, special_tokens=[(mark, ids[0])])
 
 
 def context_length(base: Base) -> int:

@@ -18,7 +18,7 @@ from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import DataError, OptionError, listing, plural, short
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.models.find import Base
-from gpt_magic.models.load import load_classifier
+from gpt_magic.models.load import close_texts, closing_tokens, load_classifier
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.task import Check, Row, Rows, Task
 
@@ -41,8 +41,9 @@ class ClassifyTask(Task):
         return Classify(data.classes, class_weights(self.options.class_weights, data.train.labels, data.classes))
 
     def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
-        """Rows scored at their last token."""
+        """Rows scored at their last token, the line break that closes each text."""
         data, truncate = self.data, self.options.truncate
+        close_texts(tokenizer)
         self.tokenizer = tokenizer
         ids, lengths = tokenize(data.train.texts, tokenizer, limit, truncate, data.train.index, check)
         valid_ids, valid_lengths = tokenize(data.valid.texts, tokenizer, limit, truncate, data.valid.index, check)
@@ -156,7 +157,7 @@ def tokenize(
     index: Sequence[Any],
     check: Callable[[], None] = lambda: None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Token ids of each text, cut to ``max_length``.
+    """Token ids of each text, cut to ``max_length`` but for the tokens that close it.
 
     Args:
         truncate: ``head`` keeps the beginning, ``tail`` the end, ``error`` refuses.
@@ -171,17 +172,20 @@ def tokenize(
     """
     ids: list[np.ndarray] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
+    closing = closing_tokens(tokenizer)
     for row in token_ids(texts, tokenizer, index, check):
-        lengths[len(ids)] = len(row)
-        kept = row[:max_length] if truncate != "tail" else row[-max_length:]
-        ids.append(np.asarray(kept, dtype=np.int32))
+        lengths[len(ids)] = length = len(row)
+        surplus = max(length - max_length, 0)
+        start = 0 if truncate == "tail" else length - closing - surplus
+        del row[start : start + surplus]
+        ids.append(np.asarray(row, dtype=np.int32))
     over: list[int] = np.flatnonzero(lengths > max_length).tolist()
     if over and truncate == "error":
         raise DataError(
             f"{plural(len(over), 'row')} with a text longer than {max_length:,} tokens "
             f"({rows(index[i] for i in over)}): shorten them, or say truncate = 'head' or 'tail'"
         )
-    empty: list[int] = np.flatnonzero(lengths == 0).tolist()
+    empty: list[int] = np.flatnonzero(lengths <= closing).tolist()
     if empty:
         raise DataError(f"the tokenizer makes no tokens of {rows(index[i] for i in empty)}: remove them")
     return ids, lengths

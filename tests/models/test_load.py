@@ -12,11 +12,28 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import CharDelimiterSplit, WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 
 from gpt_magic.errors import ModelError, OptionError
 from gpt_magic.models.find import SHIPPED, Base, find_base, shipped
-from gpt_magic.models.load import context_length, count_parameters, load_classifier, load_tokenizer
+from gpt_magic.models.load import (
+    close_texts,
+    closing_tokens,
+    context_length,
+    count_parameters,
+    load_classifier,
+    load_tokenizer,
+)
 from tests.hub import COMMIT, serve
 
 VOCABULARY, PAD = 8192, 8191  # of the tokenizer that ships
@@ -241,6 +258,58 @@ def test_saved_tokenizers_read_texts_the_same(
     text = "a<|endoftext|>b 苹果"
     assert again(text)["input_ids"] == found(text)["input_ids"]
     assert again.pad_token_id == PAD
+
+
+def test_closed_texts_end_with_a_line_break_also_in_plain_transformers(folder: Path, tmp_path: Path) -> None:
+    found = load_tokenizer(find_base(folder))
+    bare = found(["a text", "a<|endoftext|>b", "苹果\n", ""])["input_ids"]
+    (mark,) = found("\n")["input_ids"]
+    assert closing_tokens(found) == 0
+    close_texts(found)
+    close_texts(found)  # changes nothing
+    assert closing_tokens(found) == 1
+    found.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    for tokenizer in (found, again):
+        assert tokenizer(["a text", "a<|endoftext|>b", "苹果\n", ""])["input_ids"] == [[*ids, mark] for ids in bare]
+        assert tokenizer("a text", "a<|endoftext|>b")["input_ids"] == [*bare[0], mark, *bare[1], mark]
+        assert tokenizer("a text", add_special_tokens=False)["input_ids"] == bare[0]
+        assert tokenizer.decode([*bare[0], mark]) == "a text\n"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own post-processor", "none"])
+def test_a_base_that_closes_texts_is_read_without(
+    own: bool, folder: Path, language_model: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    pair = language_model, copy.deepcopy(tokenizer)
+    if not own:
+        pair[1].backend_tokenizer.post_processor = None
+    found = load_tokenizer(find_base(pair))
+    close_texts(found)
+    language_model.save_pretrained(tmp_path)
+    found.save_pretrained(tmp_path)
+    assert load_tokenizer(find_base(tmp_path))("a text")["input_ids"] == tokenizer("a text")["input_ids"]
+    assert closing_tokens(pair[1]) == 0  # the user's own is as it was
+
+
+def test_tokenizers_that_mark_the_end_of_texts_keep_their_mark(tokenizer: Any) -> None:
+    found = copy.deepcopy(tokenizer)
+    end = found.eos_token
+    found.backend_tokenizer.post_processor = TemplateProcessing(single=f"{end} $A {end}", special_tokens=[(end, PAD)])
+    marked = found("a text")["input_ids"]
+    assert closing_tokens(found) == 1
+    close_texts(found)
+    assert found("a text")["input_ids"] == marked
+
+
+@pytest.mark.parametrize("drops", [True, False], ids=["dropped", "unknown"])
+def test_tokenizers_without_a_token_for_the_line_break_stay_as_they_are(drops: bool) -> None:
+    words = Tokenizer(WordLevel({"a": 0, "text": 1, "?": 2}, unk_token="?"))
+    words.pre_tokenizer = WhitespaceSplit() if drops else CharDelimiterSplit(" ")
+    found = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?")
+    assert found("\n")["input_ids"] == ([] if drops else [2])
+    close_texts(found)
+    assert found("a text")["input_ids"] == [0, 1]
 
 
 def test_a_folder_without_tokenizer_says_so(language_model: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.load import close_texts, load_tokenizer
 from gpt_magic.tasks.classify import (
     Classify,
     class_weights,
@@ -113,6 +113,27 @@ def test_long_texts_keep_their_head_or_tail(tokenizer: Any, truncate: str, kept:
     cut, lengths_again = tokenize(TEXTS, tokenizer, 5, truncate, range(len(TEXTS)))
     assert [row.tolist() for row in cut] == [row[kept].tolist() for row in whole]
     assert lengths_again.tolist() == lengths.tolist()
+
+
+@pytest.mark.parametrize("truncate", ["head", "tail"])
+@pytest.mark.parametrize("limit", [2, 5, 512])
+def test_closed_texts_are_cut_before_the_line_break_as_transformers_does(truncate: str, limit: int) -> None:
+    tokenizer = load_tokenizer(find_base("scratch"))
+    close_texts(tokenizer)
+    ids, lengths = tokenize(TEXTS, tokenizer, limit, truncate, range(len(TEXTS)))
+    tokenizer.truncation_side = {"head": "right", "tail": "left"}[truncate]
+    reference = tokenizer(TEXTS, truncation=True, max_length=limit)["input_ids"]
+    assert [row.tolist() for row in ids] == reference
+    (line_break,) = tokenizer.encode("\n", add_special_tokens=False)
+    assert {row[-1] for row in reference} == {line_break}
+    assert lengths.tolist() == [len(row) for row in tokenizer(TEXTS)["input_ids"]]
+
+
+def test_a_closed_text_without_tokens_is_named_by_row() -> None:
+    tokenizer = load_tokenizer(find_base("scratch"))
+    close_texts(tokenizer)
+    with pytest.raises(DataError, match="the tokenizer makes no tokens of row r1: remove them"):
+        tokenize(["a", ""], tokenizer, 9, "head", ["r0", "r1"])
 
 
 def test_a_length_equal_to_the_limit_is_kept(tokenizer: Any) -> None:
