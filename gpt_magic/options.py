@@ -129,11 +129,7 @@ class Options(Configurable):
 
     # --- training -----------------------------------------------------------------------------------
     epochs = Int(
-        3,
-        min=0,
-        max=1000,
-        help="Passes over the training rows; 3 is usual, more helps when rows are few; 0 with style words trains "
-        "nothing.",
+        3, min=1, max=1000, help="Passes over the training rows; 3 is usual, more helps when rows are few."
     ).tag(group="training", config=True)
     max_steps = Int(
         0,

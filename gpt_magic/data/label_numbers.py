@@ -36,7 +36,7 @@ class NumberData(LabelledData):
     ) -> list[Hashable]:
         """There are none; but the numbers must differ."""
         if len(set(examples.labels)) == 1:
-            raise DataError(f"column {column!r} has one value only, {examples.labels[0]:g}: nothing to learn")  # type: ignore[str-format]
+            raise DataError(f"column {column!r} has one value only, {examples.labels[0]:g}: nothing to learn")
         return []
 
     @staticmethod

@@ -48,7 +48,7 @@ class LabelSetData(LabelledData):
     @staticmethod
     def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[list[int], list[int], str]:
         """Stratified by the rarest label of each row; a label that validates trains too."""
-        return split(examples.texts, rarest(examples.labels), fraction, seed, examples.labels)
+        return split(examples.texts, rarest(examples.labels), fraction, seed, examples.labels)  # type: ignore[arg-type]  # tuples
 
 
 def is_label_set(value: object) -> bool:
@@ -72,7 +72,7 @@ def read_label_sets(values: "pd.Series[Any]", column: str, what: str, findings: 
                 f"{what}, row {row}: {short(value)} in column {column!r} is {a_kind(value)}, not a list of labels; one "
                 f"label stands in a list too, and a row without any has an empty one"
             )
-        items += value
+        items.extend(value)
         index += [row] * len(value)
     blank = [row for row, item in zip(index, items, strict=True) if isinstance(item, str) and not item.strip()]
     if blank:
@@ -136,13 +136,14 @@ def check_known_labels(examples: Examples, classes: Collection[Hashable], where:
 
 
 def rarest(labels: Sequence[Any]) -> list[Hashable]:
-    """Of each row's labels the one that the fewest rows have; () for a row without any.
+    """Of each row's labels the one that the fewest rows have, as its place among all from the rarest; -1 for none.
 
     A split that is stratified by it gives each label about its share of the rows on both sides, the rare ones, for
     which chance would do worst, first of all. It is not exact for labels that mostly stand beside rarer ones.
     """
     counts = Counter(one for row in labels for one in row)
-    return [min(row, key=lambda one: (counts[one], str(one))) if row else () for row in labels]
+    place = {label: i for i, label in enumerate(sorted(counts, key=lambda one: (counts[one], one)))}
+    return [min((place[one] for one in row), default=-1) for row in labels]
 
 
 def _zeros_and_ones(rows_of_labels: Sequence[Sequence[Hashable]]) -> bool:

@@ -53,9 +53,7 @@ class LabelledData:
         return plain_labels(values, column, what)
 
     @staticmethod
-    def find_classes(
-        values: "pd.Series[Any]", examples: Examples, column: str, findings: Findings
-    ) -> list[Hashable]:
+    def find_classes(values: "pd.Series[Any]", examples: Examples, column: str, findings: Findings) -> list[Hashable]:
         """The classes of the examples, which come from ``values``; warns about those that cannot be learned well.
 
         Raises:
@@ -81,9 +79,7 @@ class LabelledData:
         return split(examples.texts, examples.labels, fraction, seed)
 
 
-def read_labelled(
-    options: Options, frame: "pd.DataFrame", kind: type[LabelledData] = LabelledData
-) -> LabelledData:
+def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledData] = LabelledData) -> LabelledData:
     """Check the tables and settle who trains and who validates."""
     findings = Findings()
     roles = labelled_roles(options, frame)

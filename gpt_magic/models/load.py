@@ -117,10 +117,21 @@ def count_parameters(base: Base) -> int:
         return sum(p.numel() for p in AutoModel.from_config(_config(base)).parameters())
 
 
-def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropout: float | None) -> Any:
-    """The base with a classification head, in float32 and evaluation mode.
+def load_classifier(
+    base: Base,
+    classes: Sequence[Any],
+    pad_token_id: int,
+    dropout: float | None,
+    problem: str = "single_label_classification",
+) -> Any:
+    """The base with a head that reads labels off, in float32 and evaluation mode.
 
-    A head that the base already has for the same classes is kept; any other is new, from torch's current seed.
+    A head that the base already has for the same classes and the same kind of problem is kept; any other is new, from
+    torch's current seed, and so is always one for numbers, whose units may be others.
+
+    Args:
+        classes: names of the head's outputs.
+        problem: as transformers' ``problem_type``.
 
     Raises:
         ModelError: the base is not a GPT-style model that transformers can put a classification head on, or its
@@ -130,12 +141,12 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
 
     config = _config(base)
     labels = {i: str(label) for i, label in enumerate(classes)}
-    same_classes = config.id2label == labels
+    same = config.id2label == labels and config.problem_type in (None, problem) and problem != "regression"
     config.num_labels = len(classes)
     config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
     config.pad_token_id = pad_token_id
-    config.problem_type = "single_label_classification"
-    return _load(base, config, AutoModelForSequenceClassification, "score", same_classes, dropout)
+    config.problem_type = problem
+    return _load(base, config, AutoModelForSequenceClassification, "score", same, dropout)
 
 
 def load_language_model(base: Base, dropout: float | None) -> Any:

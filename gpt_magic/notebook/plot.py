@@ -54,7 +54,7 @@ class _Frame:
     note: str
 
 
-def _style() -> Any:
+def own_style() -> Any:
     """Matplotlib's own defaults for all that shapes the picture, so that the user's style does not."""
     kinds = ("axes.", "font.", "grid.", "legend.", "lines.", "markers.", "path.", "text.", "xtick.", "ytick.")
     return {key: value for key, value in mpl.rcParamsDefault.items() if key.startswith(kinds)}
@@ -219,7 +219,7 @@ class LossPlot:
     def _draw_standing(self, frame: _Frame) -> None:
         rebuild = self._frame is None or self._frame.panels != frame.panels
         self._frame = None  # an interrupt below must not leave half a picture that counts as drawn
-        with mpl.rc_context(_style()):
+        with mpl.rc_context(own_style()):
             if rebuild:
                 self._figure.clear()
                 self._scene = _Scene(self._figure, frame.panels)
@@ -250,7 +250,7 @@ def figure(progress: Progress) -> Figure:
     frame = _next_frame(None, progress, curve, final=True)
     picture = Picture((WIDTH / _DPI, HEIGHT / _DPI), dpi=_DPI)
     FigureCanvasAgg(picture)
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(own_style()):
         scene = _Scene(picture, frame.panels)
         scene.arrange(frame)
         scene.fill(curve, progress.evaluations, frame.names)
