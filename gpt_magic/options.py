@@ -65,8 +65,8 @@ class Options(Configurable):
     style = Enum(
         ["auto", "head", "words"],
         "auto",
-        help="classify: head is a new layer, one number a class (auto); words lets the language model score the labels' "
-        "names behind each text, which needs few rows or none.",
+        help="classify: head is a new layer, one number a class (auto); words lets the language model score the names "
+        "of the labels behind each text, which needs few rows or none.",
     ).tag(group="data", config=True)
     text = Union(
         [Unicode(), List(Unicode(), minlen=2, maxlen=2)],
@@ -74,7 +74,7 @@ class Options(Configurable):
         allow_none=True,
         help="Column with the texts, or a list of two columns with pairs of texts to label; found by name when not "
         "given.",
-    ).tag(group="data", kind="column", config=True, expects="the name of a column, or a list of two columns")
+    ).tag(group="data", kind="column", config=True, expects="the name of a column, a list of two, or None")
     label = Unicode(
         None,
         allow_none=True,

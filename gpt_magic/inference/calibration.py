@@ -129,4 +129,5 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0.0, -scores))
+    chances: np.ndarray = np.exp(-np.logaddexp(0.0, -scores))
+    return chances

@@ -66,7 +66,7 @@ class _Scene:
     def __init__(self, figure: Figure, panels: int) -> None:
         figure.patch.set_alpha(0)
         self.panels = panels
-        self._loss = _panel(figure, 46, 404 if panels == 2 else WIDTH - 46 - 22, "loss (nats)")
+        self._loss = _panel(figure, 46, 404 if panels == 2 else WIDTH - 46 - 22, "loss")
         (self._raw,) = self._loss.plot([], [], color=BLUE, alpha=0.42, linewidth=0.8, label="each step")
         (self._smoothed,) = self._loss.plot([], [], color=BLUE, linewidth=1.9, label="smoothed")
         (self._valid,) = self._loss.plot([], [], color=VERMILION, marker="D", markersize=5, label="validation")

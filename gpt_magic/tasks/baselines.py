@@ -80,7 +80,7 @@ def majority(train: Examples, valid: Examples) -> tuple[float, float]:
 
 
 def frequent_labels(train: Examples, valid: Examples, classes: Sequence[Hashable]) -> list[float]:
-    """Label metrics on ``valid`` of always saying the most frequent labels, as many as a training row has on average."""
+    """Label metrics on ``valid`` of the most frequent labels, as many as a training row has on average."""
     have = indicators(train.labels, classes)  # type: ignore[arg-type]  # tuples
     shares = have.mean(axis=0)
     usual = max(round(float(have.sum(axis=1).mean())), 1)

@@ -87,7 +87,7 @@ class MultilabelTask(LabelledTask):
         self._thresholds = best_thresholds(chances, truth)
         crossed = crossed_f1(chances, truth, self.options.seed)
         fact = (
-            f"{min(self._thresholds):.2f} to {max(self._thresholds):.2f}, for the best F1 of each label; micro F1 "
+            f"{_range(self._thresholds)}, for the best F1 of each label; micro F1 "
             f"{label_metrics(chances, truth)['micro_f1']:.1%} at {USUAL}, {crossed:.1%} with tuned ones "
             f"({len(rows):,} validation rows, each half by the other half's thresholds)"
         )
@@ -153,7 +153,8 @@ def positive_weights(
     if setting != "balanced":
         return class_weights(setting, labels, classes)
     have = indicators(labels, classes).sum(axis=0, dtype=np.float64)
-    return np.maximum(len(labels) - have, 1) / np.maximum(have, 1)
+    weights: np.ndarray = np.maximum(len(labels) - have, 1) / np.maximum(have, 1)
+    return weights
 
 
 def crossed_f1(chances: np.ndarray, truth: np.ndarray, seed: int) -> float:
@@ -165,6 +166,12 @@ def crossed_f1(chances: np.ndarray, truth: np.ndarray, seed: int) -> float:
     for here, other in ((order[::2], order[1::2]), (order[1::2], order[::2])):
         said[here] = chances[here] >= np.asarray(best_thresholds(chances[other], truth[other]))
     return float(f1_score(truth.ravel(), said.ravel(), zero_division=0))
+
+
+def _range(thresholds: Sequence[float]) -> str:
+    """``0.31 to 0.62``."""
+    ends = dict.fromkeys(f"{end:.2f}" for end in (min(thresholds), max(thresholds)))
+    return " to ".join(ends)
 
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:

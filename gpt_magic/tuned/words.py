@@ -46,8 +46,8 @@ class TunedWords(TunedClassifier):
         how = [
             f"The prompt is `{self.template!r}` with the text in its place. A label's score is the sum of the",
             f"log-probabilities of its tokens (such as those of `{first!r}`, apart from the prompt's) and of the",
-            f"end-of-text token behind the prompt, divided by {self.temperature:.6g}; the softmax of all labels' scores",
-            "gives the probabilities.",
+            f"end-of-text token behind the prompt, divided by {self.temperature:.6g}; the softmax of the scores of all",
+            "labels gives the probabilities.",
         ]
         return "text-generation", [does, "", *how], card_limits(self.calibration)
 
