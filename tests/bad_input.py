@@ -905,8 +905,8 @@ LABELS = [
     Bad(
         "no room for a text in the template",
         "%%finetune reviews\nstyle, max_length = 'words', 4",
-        "OptionError: max_length leaves 3 tokens for a prompt, and the template alone has 5: a shorter template, shorter "
-        "labels or a larger max_length",
+        "OptionError: max_length leaves 3 tokens for a prompt, and the template alone has 5: a shorter template, "
+        "shorter labels or a larger max_length",
     ),
     Bad(
         "one class to choose from",

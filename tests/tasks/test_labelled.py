@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from gpt_magic.errors import DataError
+from gpt_magic.errors import DataError, OptionError
 from gpt_magic.models.find import find_base
 from gpt_magic.models.load import close_texts, load_tokenizer
 from gpt_magic.tasks.labelled import tokenize
@@ -124,3 +124,44 @@ def test_a_text_without_tokens_is_named_by_row() -> None:
 
     with pytest.raises(DataError, match="the tokenizer makes no tokens of rows r0, r1: remove them"):
         tokenize(["a", "b"], mute, 9, "head", ["r0", "r1"])
+
+
+# --- pairs ----------------------------------------------------------------------------------------------
+
+PAIRS = [
+    ("a plain text", "another"),
+    ("x", "words " * 50),
+    ("words " * 40, "苹果 👩‍👩‍👧"),
+    ("words " * 9, "words " * 9),
+]
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+@pytest.mark.parametrize("limit", [4, 7, 20, 512])
+@pytest.mark.parametrize("truncate", ["head", "tail"])
+def test_pairs_are_those_of_the_tokenizers_own_call(truncate: str, limit: int, closed: bool) -> None:
+    tokenizer = load_tokenizer(find_base("scratch"))
+    if closed:
+        close_texts(tokenizer)
+    ids, lengths = tokenize(PAIRS, tokenizer, limit, truncate, range(len(PAIRS)))
+    assert tokenizer.truncation_side == "right"
+    assert lengths.tolist() == [len(tokenizer(*pair)["input_ids"]) for pair in PAIRS]
+    tokenizer.truncation_side = {"head": "right", "tail": "left"}[truncate]
+    one, other = zip(*PAIRS, strict=True)
+    reference = tokenizer(list(one), list(other), truncation="longest_first", max_length=limit)["input_ids"]
+    assert [row.tolist() for row in ids] == reference
+    line_break = tokenizer.encode("\n", add_special_tokens=False)[0]
+    if closed and limit == 512:
+        bare = [[tokenizer(text, add_special_tokens=False)["input_ids"] for text in pair] for pair in PAIRS]
+        assert reference == [[*first, line_break, *second, line_break] for first, second in bare]
+
+
+def test_pairs_that_do_not_fit_say_so() -> None:
+    tokenizer = load_tokenizer(find_base("scratch"))
+    close_texts(tokenizer)
+    with pytest.raises(DataError, match=r"3 rows with a text longer than 9 tokens \(rows 1, 2, 3\)"):
+        tokenize(PAIRS, tokenizer, 9, "error", range(4))
+    with pytest.raises(OptionError, match="max_length = 3: a pair of texts needs 4 tokens at least"):
+        tokenize(PAIRS, tokenizer, 3, "head", range(4))
+    with pytest.raises(DataError, match="the text of row r1 is no valid Unicode"):
+        tokenize([("a", "b"), ("a", "cut \ud83d")], tokenizer, 9, "head", ["r0", "r1"])
