@@ -19,6 +19,8 @@ from gpt_magic.tasks.labelled import LabelledTask, logits
 from gpt_magic.tasks.metrics import number_metrics
 from gpt_magic.tasks.task import Check, Completed, Row
 
+_FAR = 3.0  # standard deviations of the numbers that a head learns to lie above 0
+
 
 @dataclass
 class RegressTask(LabelledTask):
@@ -73,6 +75,9 @@ class RegressTask(LabelledTask):
         scale_output(model, self._scale)
         if self._shifts:
             shift_output(model, self._mean)
+        elif abs(self.objective.lift) > _FAR:
+            why = f"the numbers are far from 0, and {model.config.model_type} has no place to put their mean"
+            return Completed(warnings=[f"{why}: take the mean off before training, and add it to predictions"])
         return Completed()
 
     def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
