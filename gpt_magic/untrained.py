@@ -3,7 +3,9 @@
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.errors import DataError, short
+from gpt_magic.errors import DataError, OptionError, nearest, short
+
+_TAKES = ("base", "text", "label", "template", "max_length", "truncate", "device")
 
 if TYPE_CHECKING:
     from gpt_magic.tuned import TunedWords
@@ -42,6 +44,9 @@ def zero_shot(classes: Sequence[Hashable], **options: Any) -> "TunedWords":
     from gpt_magic.tasks.words import check_template, label_ids, prompt_room, prompts
     from gpt_magic.tuned import TunedWords
 
+    for name in options:
+        if name not in _TAKES:
+            raise OptionError(f"zero_shot has no option {name!r}{nearest(name, _TAKES)}; it takes {', '.join(_TAKES)}")
     settings = defaults().copy_with(**options, task="classify", style="words")
     given = [classes] if isinstance(classes, str) else list(classes)
     labels = plain_labels(pd.Series(given, dtype=object), "classes", "classes")

@@ -230,6 +230,13 @@ def test_numbers_without_validation_rows_are_in_the_unit_too(options: dict[str, 
     assert made.predict("fine film 1")["prediction"][0] == pytest.approx(1020, abs=25)
 
 
+def test_numbers_that_a_base_says_already_are_where_training_goes_on(rater: TunedRegressor) -> None:
+    frame = table(seed=1)
+    for data in (table(), table().assign(price=lambda rows: rows["price"] * 2.1)):  # whatever their mean and spread
+        more = finetune("price", data=data, base=(rater.model, rater.tokenizer), max_steps=1, learning_rate=1e-8)
+        np.testing.assert_allclose(more.predict(frame)["prediction"], rater.predict(frame)["prediction"], rtol=1e-4)
+
+
 def test_numbers_have_no_probabilities(rater: TunedRegressor) -> None:
     with pytest.raises(OptionError, match="a model that says numbers has none"):
         rater.predict("fine", probabilities=True)
@@ -319,6 +326,13 @@ def test_before_training_it_is_the_zero_shot_model(wordy: TunedWords, tmp_path: 
 def test_zero_shot_needs_labels_to_choose_from(classes: Any, line: str) -> None:
     with pytest.raises(DataError, match=line):
         gpt_magic.zero_shot(classes, base=base())
+
+
+def test_zero_shot_refuses_what_it_does_not_read() -> None:
+    with pytest.raises(
+        OptionError, match=r"zero_shot has no option 'tempate' \(did you mean 'template'\?\); it takes "
+    ):
+        gpt_magic.zero_shot(["a", "b"], tempate="{text}")
 
 
 # --- pairs ----------------------------------------------------------------------------------------------

@@ -126,8 +126,7 @@ def load_classifier(
 ) -> Any:
     """The base with a head that reads labels off, in float32 and evaluation mode.
 
-    A head that the base already has for the same classes and the same kind of problem is kept; any other is new, from
-    torch's current seed, and so is always one for numbers, whose units may be others.
+    A head that the base already has, see `keeps_head`, is kept; any other is new, from torch's current seed.
 
     Args:
         classes: names of the head's outputs.
@@ -139,14 +138,24 @@ def load_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = _config(base)
-    labels = {i: str(label) for i, label in enumerate(classes)}
-    same = config.id2label == labels and config.problem_type in (None, problem) and problem != "regression"
+    config, same = _config(base), keeps_head(base, classes, problem)
+    labels = _names(classes)
     config.num_labels = len(classes)
     config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
     config.pad_token_id = pad_token_id
     config.problem_type = problem
     return _load(base, config, AutoModelForSequenceClassification, "score", same, dropout)
+
+
+def keeps_head(base: Base, classes: Sequence[Any], problem: str) -> bool:
+    """Whether the base has a head for the same outputs and the same kind of problem already."""
+    config = _config(base)
+    kinds = (problem,) if problem == "regression" else (None, problem)
+    return bool(config.id2label == _names(classes) and config.problem_type in kinds)
+
+
+def _names(classes: Sequence[Any]) -> dict[int, str]:
+    return {i: str(label) for i, label in enumerate(classes)}
 
 
 def load_language_model(base: Base, dropout: float | None) -> Any:

@@ -13,7 +13,7 @@ from gpt_magic.engine.loop import Hidden
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.models.find import Base
 from gpt_magic.models.heads import can_shift, scale_output, shift_output
-from gpt_magic.models.load import load_classifier
+from gpt_magic.models.load import keeps_head, load_classifier
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.labelled import LabelledTask, logits
 from gpt_magic.tasks.metrics import number_metrics
@@ -51,11 +51,16 @@ class RegressTask(LabelledTask):
     def load(self, base: Base) -> Any:
         """The base with one output.
 
-        Where the model has no place to put the mean afterwards (see `heads.can_shift`) it has to learn it.
+        Where the model has no place to put the mean afterwards (see `heads.can_shift`) it has to learn it. A base that
+        says these numbers already goes on from there: what `complete` did to it is undone.
         """
-        pad, dropout = self.tokenizer.pad_token_id, self.options.dropout
-        model = load_classifier(base, [self.data.roles.columns["label"]], pad, dropout, "regression")
+        names, problem = [self.data.roles.columns["label"]], "regression"
+        model = load_classifier(base, names, self.tokenizer.pad_token_id, self.options.dropout, problem)
         self._shifts = can_shift(model)
+        if keeps_head(base, names, problem):
+            if self._shifts:
+                shift_output(model, -self._mean)
+            scale_output(model, 1 / self._scale)
         return model
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
