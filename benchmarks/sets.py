@@ -25,6 +25,11 @@ MAX_CHARACTERS = 256  # of a text: all contenders read the same, and a run stays
 MAX_TRAIN, MAX_TEST = 4000, 1000
 CLEAR = 1.0  # mean rating, of -4 to 4, from which a film review counts as positive or negative
 SECTIONS = ("admin", "games", "graphics", "mail", "math", "net", "science", "sound", "text", "web")
+TAGGED = ("use", "works-with")  # kinds of Debian's tags
+TAGS = (
+    *("audio", "checking", "converting", "editing", "file", "gameplaying"),
+    *("image", "mail", "monitor", "playing", "text", "viewing"),
+)
 RELEASE = "bookworm"
 
 Row = tuple[str, str]  # text, label
@@ -162,8 +167,8 @@ def _apt(cache: Path, *asked: str) -> str:
     return subprocess.run(["apt-get", *settings, *asked], check=True, capture_output=True, text=True).stdout
 
 
-def sections(cache: Path) -> LabelledSet:
-    """What Debian says of its packages, and the section they are in.
+def debian(cache: Path) -> tuple[str, str, str]:
+    """The Packages index of Debian's main component, the Translation index that belongs to it, and the version.
 
     Raises:
         RuntimeError: apt does not know the release.
@@ -177,17 +182,60 @@ def sections(cache: Path) -> LabelledSet:
         _apt(cache, "--quiet", "update")
     files = [index(kind) for kind in ("Packages", "Translations")]
     if not all(files):
-        raise RuntimeError(f"the set `sections` needs apt with the sources of Debian's {RELEASE}")
+        raise RuntimeError(f"sets of Debian's packages need apt with the sources of Debian's {RELEASE}")
     helper = ["/usr/lib/apt/apt-helper", "cat-file"]
-    texts = [subprocess.run([*helper, file], check=True, capture_output=True, text=True).stdout for file in files]
+    packages, descriptions = (
+        subprocess.run([*helper, file], check=True, capture_output=True, text=True).stdout for file in files
+    )
     release = Path(files[0].partition(f"{RELEASE}_main_")[0] + f"{RELEASE}_InRelease").read_text(encoding="utf-8")
     version = re.search(r"^Version: (.*)$", release, re.MULTILINE)
+    return packages, descriptions, version[1] if version else RELEASE
+
+
+def sections(cache: Path) -> LabelledSet:
+    """What Debian says of its packages, and the section they are in."""
+    packages, descriptions, version = debian(cache)
     return LabelledSet(
         "sections",
         f"description of a Debian package: its section ({len(SECTIONS)} classes)",
-        f"the package index of Debian {version[1] if version else RELEASE}, component main",
+        f"the package index of Debian {version}, component main",
         "that of each package, free by Debian's guidelines",
-        *split(frame(section_rows(*texts))),
+        *split(frame(section_rows(packages, descriptions))),
+    )
+
+
+def tag_rows(packages: str, descriptions: str) -> Iterator[Row]:
+    """Description of each package that has a tag of `TAGGED` kinds, and those of its tags that are in `TAGS`.
+
+    Args:
+        packages: a Packages index.
+        descriptions: the Translation index that belongs to it.
+    """
+    long = {entry["Description-md5"]: entry["Description-en"] for entry in stanzas(descriptions)}
+    for entry in stanzas(packages):
+        tags = list(_tags(entry.get("Tag", "")))
+        text = long.get(entry.get("Description-md5", ""), "")
+        if text and any(kind in TAGGED for kind, _ in tags):
+            short, _, rest = text.partition("\n")
+            known = dict.fromkeys(name for kind, name in tags if kind in TAGGED and name in TAGS)
+            yield f"{short}. {re.sub(r'^ *[.]$', ' ', rest, flags=re.MULTILINE)}", " ".join(sorted(known))
+
+
+def _tags(field: str) -> Iterator[tuple[str, str]]:
+    """``use::{viewing,playing}, role::program`` to (kind, name) pairs."""
+    for kind, several, one in re.findall(r"([\w-]+)::(?:\{([^}]*)\}|([^,\s]+))", field):
+        yield from ((kind, name.strip()) for name in (several or one).split(","))
+
+
+def tags(cache: Path) -> LabelledSet:
+    """What Debian says of its packages, and what they are for: any number of tags, in one text."""
+    packages, descriptions, version = debian(cache)
+    return LabelledSet(
+        "tags",
+        f"description of a Debian package: what it is for or works with ({len(TAGS)} tags, any number of them)",
+        f"the package index of Debian {version}, component main",
+        "that of each package, free by Debian's guidelines",
+        *split(frame(tag_rows(packages, descriptions))),
     )
 
 

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
     from gpt_magic import samples
     from gpt_magic.door import finetune
     from gpt_magic.saved import load
-    from gpt_magic.tuned import TunedClassifier, TunedGenerator, TunedModel
+    from gpt_magic.tuned import (
+        TunedClassifier,
+        TunedGenerator,
+        TunedModel,
+        TunedMultilabel,
+        TunedRegressor,
+        TunedWords,
+    )
+    from gpt_magic.untrained import zero_shot
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,16 +31,21 @@ __all__ = [
     "TunedClassifier",
     "TunedGenerator",
     "TunedModel",
+    "TunedMultilabel",
+    "TunedRegressor",
+    "TunedWords",
     "finetune",
     "load",
     "samples",
+    "zero_shot",
 ]
 
 # Public names by the module they live in; imported when first used, so that %load_ext is instant.
 _LAZY = {
     "finetune": "gpt_magic.door",
     "load": "gpt_magic.saved",
-    **dict.fromkeys(("TunedModel", "TunedClassifier", "TunedGenerator"), "gpt_magic.tuned"),
+    "zero_shot": "gpt_magic.untrained",
+    **dict.fromkeys([name for name in __all__ if name.startswith("Tuned")], "gpt_magic.tuned"),
 }
 
 

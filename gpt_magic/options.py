@@ -34,9 +34,11 @@ _OTHER_NAMES = {
     "name": "output",
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
+    "problem_type": "task",
     "random_state": "seed",
     "target": "label",
     "test_size": "valid_fraction",
+    "text_pair": "text",
     "y": "label",
 }
 
@@ -55,16 +57,36 @@ class Options(Configurable):
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
     task = Enum(
-        ["auto", "classify", "generate"],
+        ["auto", "classify", "multilabel", "regress", "generate"],
         "auto",
-        help="What to learn: labels of texts, or to write on from a text; auto decides from the columns.",
+        help="What to learn: a label a text, several labels a text, a number a text, or to write on from a text; auto "
+        "decides from the columns.",
     ).tag(group="data", config=True)
-    text = Unicode(None, allow_none=True, help="Column with the texts; found by name when not given.").tag(
-        group="data", kind="column", config=True
-    )
-    label = Unicode(None, allow_none=True, help="Column with the labels; found by name when not given.").tag(
-        group="data", kind="column", config=True
-    )
+    style = Enum(
+        ["auto", "head", "words"],
+        "auto",
+        help="classify: head is a new layer, one number a class (auto); words lets the language model score the names "
+        "of the labels behind each text, which needs few rows or none.",
+    ).tag(group="data", config=True)
+    text = Union(
+        [Unicode(), List(Unicode(), minlen=2, maxlen=2)],
+        default_value=None,
+        allow_none=True,
+        help="Column with the texts, or a list of two columns with pairs of texts to label; found by name when not "
+        "given.",
+    ).tag(group="data", kind="column", config=True, expects="the name of a column, a list of two, or None")
+    label = Unicode(
+        None,
+        allow_none=True,
+        help="Column with the labels: one a row, a list of them a row (multilabel), or numbers with a fraction "
+        "(regress); found by name when not given.",
+    ).tag(group="data", kind="column", config=True)
+    template = Unicode(
+        None,
+        allow_none=True,
+        help="style words: what the model reads before a label's name, with {text} for the text; default: the text, a "
+        "line break, the label's column and a colon.",
+    ).tag(group="data", config=True)
     prompt = Unicode(
         None, allow_none=True, help="generate: column with the prompts, which are read and not learned."
     ).tag(group="data", kind="column", config=True)
@@ -151,7 +173,8 @@ class Options(Configurable):
     class_weights = Union(
         [Enum(["none", "balanced"]), Dict()],
         default_value="none",
-        help="Weight of each class in the loss: none, balanced (rare classes count more), or a dict label -> weight.",
+        help="Weight of each class in the loss: none, balanced (rare classes count more), or a dict label -> weight; "
+        "multilabel: of the rows that have the label.",
     ).tag(
         group="training", config=True, choices=("none", "balanced"), expects="none, balanced, or a dict label -> weight"
     )
@@ -171,10 +194,14 @@ class Options(Configurable):
     )
     baselines = Bool(
         True,
-        help="Compare on the same split: with the majority class and TF-IDF + logistic regression; generate with the "
-        "base as it was.",
+        help="Compare on the same split: with the majority class (or mean) and TF-IDF + a linear model; generate, and "
+        "style words, with the base as it was.",
     ).tag(group="evaluation", config=True)
-
+    calibrate = Bool(
+        True,
+        help="classify, multilabel: fit a temperature on the validation rows, so that of predictions with confidence "
+        "0.8 eight in ten are right.",
+    ).tag(group="evaluation", config=True)
     samples = List(
         Unicode(),
         None,
@@ -339,9 +366,19 @@ def _coerce(trait: TraitType[Any, Any], value: Any) -> Any:
         return [value]  # one is plainly a list of one
     if isinstance(trait, List) and isinstance(value, tuple):
         return list(value)
-    if trait.metadata.get("kind") == "column" and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # as data.sources names it
+    if trait.metadata.get("kind") == "column":
+        return _column(value)
     return value
+
+
+def _column(value: Any) -> Any:
+    """A column's name as data.sources has it; of a list of columns all, of a list of one that one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, list | tuple):
+        return value
+    names = [_column(item) for item in value]
+    return names[0] if len(names) == 1 else names
 
 
 def _number(value: float) -> str:

@@ -51,7 +51,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     check()
     emit(Phase("reading the tokenizer"))
     tokenizer = load_tokenizer(base)
-    limit = _max_length(options, base)
+    limit = longest(options, base)
     emit(Phase("making tokens"))
     task = make_task(options, data)
     rows = task.encode(tokenizer, limit, check)
@@ -97,7 +97,12 @@ def _ignored(options: Options, task: Task) -> list[str]:
     return [f"{name} does nothing for task = {task.name!r}" for name in given]
 
 
-def _max_length(options: Options, base: Base) -> int:
+def longest(options: Options, base: Base) -> int:
+    """Tokens of a text that are read.
+
+    Raises:
+        OptionError: more are asked for than the base can read.
+    """
     context = context_length(base)
     if options.max_length is not None and options.max_length > context:
         raise OptionError(f"max_length = {options.max_length:,}: {base.name} reads at most {context:,} tokens")

@@ -16,7 +16,7 @@ from gpt_magic.summary import Preflight, Scores, Summary
 if TYPE_CHECKING:
     from gpt_magic.engine.loop import Job, Outcome
     from gpt_magic.prepare import Prepared
-    from gpt_magic.tasks.task import Row, Task
+    from gpt_magic.tasks.task import Completed, Row, Task
     from gpt_magic.tuned import TunedModel
 
 
@@ -142,7 +142,8 @@ class Run:
         model.to(prepared.machine.device)
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
         look = _Look(model, prepared, hidden, self.control.check)
-        before = self._look_at_base(look) if task.compares_base else None
+        samples = bool(self.options.samples) and "samples" not in task.ignores
+        before = self._look_at_base(look, samples) if task.compares_base else None
         job = Job(
             model,
             task.objective,
@@ -150,7 +151,7 @@ class Run:
             prepared.settings,
             prepared.machine,
             look.evaluate if len(prepared.valid) else None,
-            look.sample if self.options.samples and "samples" not in task.ignores else None,
+            look.sample if samples else None,
             hidden,
         )
         outcome = train(job, self.recorder, self.control)
@@ -163,17 +164,21 @@ class Run:
         warnings = list(prepared.preflight.warnings)
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
+        if len(prepared.valid):
+            self.recorder(Phase("looking at the validation rows once more"))
+        completed = look.complete()
+        warnings += completed.warnings
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         # The result first, so that nothing that goes wrong in the baselines can lose it.
-        self._finish(job, prepared, outcome, others, warnings, began)
+        self._finish(job, prepared, outcome, completed, others, warnings, began)
         if self.options.baselines and outcome.metrics and not self.control.stop.is_set():
             self.recorder(Phase("fitting the baselines"))
             rows, said = task.compare(self.control.stop)
-            self._finish(job, prepared, outcome, [*others, *rows], [*warnings, *said], began)
+            self._finish(job, prepared, outcome, completed, [*others, *rows], [*warnings, *said], began)
 
-    def _look_at_base(self, look: "_Look") -> "Mapping[str, Any] | None":
+    def _look_at_base(self, look: "_Look", samples: bool) -> "Mapping[str, Any] | None":
         """What the base makes of the validation rows before it has learned anything."""
-        if self.options.samples:
+        if samples:
             self.recorder(Phase("writing the first samples"))
             self.recorder(Sampled(0, look.sample()))
         if not (self.options.baselines and len(look.rows)):
@@ -189,6 +194,7 @@ class Run:
         job: "Job",
         prepared: "Prepared",
         outcome: "Outcome",
+        completed: "Completed",
         others: "Sequence[Row]",
         warnings: list[str],
         began: float,
@@ -204,6 +210,7 @@ class Run:
         tokens = sum(step.tokens for step in progress.steps_log)
         facts = [
             *(fact for fact in prepared.preflight.facts if fact[0] != "tokens an epoch"),
+            *completed.facts,
             (
                 "time",
                 f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "
@@ -221,7 +228,7 @@ class Run:
             warnings=warnings,
             task=task.name,
         )
-        self.result = KINDS[task.name](
+        self.result = KINDS[task.kind or task.name](
             **task.own(),
             model=job.model,
             tokenizer=prepared.tokenizer,
@@ -230,6 +237,7 @@ class Run:
             max_length=prepared.max_length,
             metrics={
                 **outcome.metrics,
+                **completed.metrics,
                 "train_seconds": outcome.seconds,
                 "steps": outcome.step,
                 "kept_step": outcome.kept_step,
@@ -257,6 +265,17 @@ class _Look:
         """What the model writes after the prompts to watch."""
         with self.machine.autocast():
             return self.task.sample(self.model, self.check)
+
+    def complete(self) -> "Completed":
+        """What the task settles once the weights are; what goes wrong in it must not cost the model."""
+        from gpt_magic.tasks.task import Completed
+
+        try:
+            with self.machine.autocast():
+                return self.task.complete(self.model, self.rows, self.hidden)
+        except Exception as failure:
+            why = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
+            return Completed(warnings=[f"not settled after training, so left as it was: {why[:300]}"])
 
 
 def task_scores(task: "Task", metrics: "Mapping[str, Any]") -> list[float]:

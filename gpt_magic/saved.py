@@ -121,7 +121,7 @@ def _model_and_tokenizer(path: Path, auto_class: str) -> tuple[Any, Any]:
 def _record(tuned: TunedModel) -> dict[str, Any]:
     return {
         "format": _FORMAT,
-        "task": tuned.task,
+        "task": tuned.kind or tuned.task,
         **{name: getattr(tuned, name) for name in tuned.kept},
         "columns": tuned.columns,
         "max_length": tuned.max_length,
@@ -136,8 +136,9 @@ def _record(tuned: TunedModel) -> dict[str, Any]:
 
 def _known(record: dict[str, Any], kind: type[TunedModel]) -> dict[str, Any]:
     """The fields of a `TunedModel` beside its model and tokenizer."""
+    own = [name for name in kind.kept if name in record or not hasattr(kind, name)]  # else the default, of older files
     return {
-        **{name: record[name] for name in (*kind.kept, "columns", "max_length", "options", "metrics")},
+        **{name: record[name] for name in (*own, "columns", "max_length", "options", "metrics")},
         "hidden": hidden_packed if record["packed"] else hidden_padded,
         "report": _preflight(record["report"]),
         "summary": _summary(record["summary"]),

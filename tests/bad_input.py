@@ -85,7 +85,7 @@ LINE = [
     Bad(
         "a flag without its value",
         "%finetune reviews --text --label sentiment",
-        "OptionError: --text needs a value: the name of a column or None",
+        "OptionError: --text needs a value: the name of a column, a list of two, or None",
     ),
     Bad(
         "a switch turned off as elsewhere",
@@ -217,8 +217,8 @@ VALUES = [
     ),
     Bad(
         "two columns for one role",
-        "%%finetune reviews\ntext = ['title', 'review']",
-        "OptionError: text = ['title', 'review']: must be the name of a column or None",
+        "%%finetune reviews\nlabel = ['title', 'review']",
+        "OptionError: label = ['title', 'review']: must be the name of a column or None",
     ),
     Bad(
         "a result that has no Python name",
@@ -431,10 +431,10 @@ ROWS = [
         "DataError: column 'sentiment' has one class only, 'good': nothing to tell apart",
     ),
     Bad(
-        "labels with a fraction",
-        "%finetune scores",
+        "classes with a fraction",
+        "%finetune scores --task classify",
         "DataError: data, row 0: the label 0.5 in column 'sentiment' is a number that is not whole; classes "
-        "are texts, whole numbers or True/False",
+        "are texts, whole numbers or True/False; task = 'regress' learns numbers",
         "scores = reviews.assign(sentiment=[0.5, 1.0] * 6)",
     ),
     Bad(
@@ -443,13 +443,6 @@ ROWS = [
         "DataError: data: column 'sentiment' mixes labels of kind int and str: make them one kind, such as "
         ".astype(str)",
         "mixed = reviews.assign(sentiment=[1, 'good'] * 6)",
-    ),
-    Bad(
-        "lists of labels",
-        "%finetune many",
-        "DataError: data, row 0: the label ['good'] in column 'sentiment' is a list; classes are texts, "
-        "whole numbers or True/False",
-        "many = reviews.assign(sentiment=[['good'], ['bad', 'sad']] * 6)",
     ),
     Bad(
         "dates for labels",
@@ -806,6 +799,138 @@ PYTHON = [
         "model.save_pretrained('plain')",
     ),
 ]
+LABELS = [
+    Bad(
+        "lists for classes",
+        "%finetune tagged --task classify",
+        "DataError: data, row 0: the label ['good'] in column 'sentiment' is a list; classes are texts, whole numbers "
+        "or True/False; task = 'multilabel' learns several a row",
+        "tagged = reviews.assign(sentiment=[['good'], []] * 6)",
+    ),
+    Bad(
+        "a label that stands in no list",
+        "%finetune tagged",
+        "DataError: data, row 1: 'bad' in column 'sentiment' is a str, not a list of labels; one label stands in a "
+        "list too, and a row without any has an empty one",
+        "tagged = reviews.assign(sentiment=[['good'], 'bad'] * 6)",
+    ),
+    Bad(
+        "an empty text in a list of labels",
+        "%finetune tagged",
+        "DataError: data: an empty text among the labels of rows 1, 3 in column 'sentiment': leave it out; a row "
+        "without labels has an empty list",
+        "tagged = reviews.assign(sentiment=[['good'], [''], ['bad'], ['']] + [['good']] * 8)",
+    ),
+    Bad(
+        "rows of 0 and 1 for labels",
+        "%finetune tagged",
+        "DataError: data: column 'sentiment' holds rows of 0 and 1: give the names of the labels that hold, such as "
+        "['fiction', 'short']",
+        "tagged = reviews.assign(sentiment=[[0, 1, 1], [1, 0, 0]] * 6)",
+    ),
+    Bad(
+        "lists without a label",
+        "%finetune tagged",
+        "DataError: column 'sentiment' has no label in any row: nothing to learn",
+        "tagged = reviews.assign(sentiment=[[]] * 12)",
+    ),
+    Bad(
+        "texts for numbers",
+        "%finetune reviews --task regress",
+        "DataError: data, row 0: the label 'good' in column 'sentiment' is a str, not a number; make numbers of texts "
+        "with .astype(float)",
+    ),
+    Bad(
+        "an infinite number",
+        "%finetune stars",
+        "DataError: data: column 'sentiment' is infinite or too large in row 1: remove these rows",
+        "stars = reviews.assign(sentiment=[0.5, np.inf] + [1.5] * 10)",
+    ),
+    Bad(
+        "a number that is missing",
+        "%finetune stars",
+        "DataError: data: column 'sentiment' is empty in row 1. Fill them, or say missing = 'drop' to leave such rows "
+        "out",
+        "stars = reviews.assign(sentiment=[0.5, np.nan] + [1.5] * 10)",
+    ),
+    Bad(
+        "one number only",
+        "%finetune stars",
+        "DataError: column 'sentiment' has one value only, 2.5: nothing to learn",
+        "stars = reviews.assign(sentiment=2.5)",
+    ),
+    Bad(
+        "a slip in the second column of pairs",
+        "%%finetune reviews\ntext = ['review', 'sentimnt']",
+        "DataError: second text = 'sentimnt': no such column (did you mean 'sentiment'?)",
+    ),
+    Bad(
+        "three columns of texts",
+        "%%finetune reviews\ntext = ['review', 'plot', 'cast']",
+        "OptionError: text = ['review', 'plot', 'cast']: must be the name of a column, a list of two, or None",
+    ),
+    Bad(
+        "pairs to write on from",
+        "%%finetune riddles\ntask, text = 'generate', ['prompt', 'completion']",
+        "OptionError: text = ['prompt', 'completion']: two columns are pairs to label; to generate give one column",
+    ),
+    Bad(
+        "no room for a pair",
+        "%%finetune pairs\ntext, max_length = ['review', 'reply'], 3",
+        "OptionError: max_length = 3: a pair of texts needs 4 tokens at least",
+        "pairs = reviews.assign(reply='I see.')",
+    ),
+    Bad(
+        "a text for a model of pairs",
+        "%predict nli it rains",
+        'OptionError: nli labels pairs of texts, and \'it rains\' is none: write "one" "other", in quotes',
+        "nli = gpt_magic.zero_shot(['yes', 'no'], text=['one', 'other'])",
+    ),
+    Bad(
+        "half a pair",
+        "nli.predict([('it rains', 'it is wet'), ('it rains',)])",
+        "DataError: data, row 1: a tuple, not a pair of texts",
+        "nli = gpt_magic.zero_shot(['yes', 'no'], text=['one', 'other'])",
+    ),
+    Bad(
+        "words for numbers",
+        "%%finetune reviews\nstyle, task = 'words', 'regress'",
+        "OptionError: style = 'words' is for task = 'classify', not 'regress'",
+    ),
+    Bad(
+        "a template without a place for the text",
+        "%%finetune reviews\nstyle, template = 'words', 'Is it good?'",
+        "OptionError: template = 'Is it good?': must hold {text} once, where the text goes",
+    ),
+    Bad(
+        "no room for a text in the template",
+        "%%finetune reviews\nstyle, max_length = 'words', 4",
+        "OptionError: max_length leaves 3 tokens for a prompt, and the template alone has 5: a shorter template, "
+        "shorter labels or a larger max_length",
+    ),
+    Bad(
+        "one class to choose from",
+        "gpt_magic.zero_shot('good')",
+        "DataError: classes = ['good']: give two labels or more, each once",
+    ),
+    Bad(
+        "a picture of a calibration that was not made",
+        "clf.reliability()",
+        "DataError: the model was not calibrated; its card says why",
+    ),
+    Bad(
+        "probabilities of numbers",
+        "%predict rater a fine film --probabilities",
+        "OptionError: probabilities: a model that says numbers has none",
+        "rater = gpt_magic.finetune(reviews.assign(sentiment=[0.5, 1.5] * 6), base=(model, tokenizer))",
+    ),
+    Bad(
+        "a new label in the test data of several",
+        "tagger.evaluate(held_out.assign(sentiment=[['good', 'great']]))",
+        "DataError: row 0 has the label 'great'; the labels of the training data are 'bad', 'good'",
+        "tagger = gpt_magic.finetune(reviews.assign(sentiment=[['good', 'bad'], []] * 6), base=(model, tokenizer))",
+    ),
+]
 SECTIONS = {
     "The line of the magic": LINE,
     "The body of the cell": BODY,
@@ -817,4 +942,5 @@ SECTIONS = {
     "Predicting": PREDICT,
     "Generating": GENERATE,
     "From Python": PYTHON,
+    "Labels, pairs, words": LABELS,
 }

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,9 +11,11 @@ from gpt_magic.errors import DataError, a_kind, listing, plural, short
 if TYPE_CHECKING:
     import pandas as pd
 
-_MANY_CLASSES = 50  # from here on, more than one class in two rows is likelier a free text than a label
+MANY_CLASSES = 50  # from here on, more than one class in two rows is likelier a free text than a label
 NOT_UNICODE = "is no valid Unicode (an emoji cut in two?): clean it with text.encode('utf-8', 'ignore').decode()"
 _IMBALANCE = 0.9  # share of the largest class from which accuracy alone misleads
+
+Text = str | tuple[str, str]  # a text, or a pair of them
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class Examples:
     """Checked examples, in the order of the table.
 
     Attributes:
-        texts: one a row, never empty.
-        labels: one a row: str, int or bool.
+        texts: one a row, or a pair of them, never empty.
+        labels: one a row: str, int or bool; of other tasks a tuple of these, or a float.
         index: the table's index values, for messages.
     """
 
-    texts: list[str]
+    texts: list[Text]
     labels: list[Hashable]
     index: list[Any]
 
@@ -45,7 +47,7 @@ class Rows(Protocol):
     """What checks on texts alone need: `Examples`, or passages to write on from."""
 
     @property
-    def texts(self) -> list[str]: ...  # noqa: D102
+    def texts(self) -> Sequence[Text]: ...  # noqa: D102
 
     @property
     def index(self) -> list[Any]: ...  # noqa: D102
@@ -61,8 +63,10 @@ class Findings:
     dropped: int = 0
 
 
-def normalise(text: str) -> str:
+def normalise(text: Text) -> str:
     """Fold case and white space, so that near-copies compare equal."""
+    if isinstance(text, tuple):
+        return "\0".join(map(normalise, text))
     return " ".join(text.casefold().split())
 
 
@@ -84,17 +88,43 @@ def rows(index: Iterable[Any]) -> str:
     return f"row{'s' if len(numbers) != 1 else ''} {listing(numbers)}"
 
 
-def check_rows(frame: "pd.DataFrame", text: str, label: str, missing: str, findings: Findings, what: str) -> Examples:
+def check_rows(
+    frame: "pd.DataFrame",
+    text: str | Sequence[str],
+    label: str,
+    missing: str,
+    findings: Findings,
+    what: str,
+    read: "Callable[[pd.Series[Any], str, str, Findings], list[Any]] | None" = None,
+) -> Examples:
     """Take text and label from every row, or say which rows have none.
+
+    Args:
+        text: the column with the texts, or the two columns with pairs of them.
+        read: makes labels of values, given their column, ``what`` and ``findings``; `plain_labels` when None.
 
     Raises:
         DataError: a text or label is missing or of a kind that cannot be used (with ``missing="drop"`` missing
             ones are left out and counted in ``findings``).
     """
-    check_texts(frame[text], f"column {text!r}", what)
-    both = f"both a text in {text!r} and a label in {label!r}"
-    kept = whole_rows(frame, [text, label], missing, findings, what, both, "without text or label")
-    return Examples([str(value) for value in kept[text]], plain_labels(kept[label], label, what), list(kept.index))
+    names = [text] if isinstance(text, str) else list(text)
+    for name in names:
+        check_texts(frame[name], f"column {name!r}", what)
+    both = f"both a text in {' and '.join(map(repr, names))} and a label in {label!r}"
+    kept = whole_rows(frame, [*names, label], missing, findings, what, both, "without text or label")
+    labels = kept[label]
+    return Examples(
+        as_texts([[str(value) for value in kept[name]] for name in names]),
+        plain_labels(labels, label, what) if read is None else read(labels, label, what, findings),
+        list(kept.index),
+    )
+
+
+def as_texts(columns: Sequence[Sequence[str]]) -> list[Text]:
+    """One column of texts as it is, two as pairs."""
+    if len(columns) == 1:
+        return list(columns[0])
+    return list(zip(columns[0], columns[1], strict=True))
 
 
 def whole_rows(
@@ -156,7 +186,7 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
     counts = pd.Series(examples.labels, dtype=object).value_counts()
     if len(counts) == 1:
         raise DataError(f"column {column!r} has one class only, {short(counts.index[0])}: nothing to tell apart")
-    if len(classes) > _MANY_CLASSES and len(classes) * 2 > len(examples):
+    if len(classes) > MANY_CLASSES and len(classes) * 2 > len(examples):
         findings.warnings.append(
             f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"
         )
@@ -254,7 +284,7 @@ def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> list[Hasha
             kind = "a number that is not whole" if isinstance(item, float) else a_kind(item)
             raise DataError(
                 f"{what}, row {row}: the label {short(item)} in column {column!r} is {kind}; classes are texts, whole "
-                "numbers or True/False"
+                f"numbers or True/False{_other_task(item)}"
             )
         plain.append(item)
     kinds = {type(item) for item in plain}
@@ -264,6 +294,13 @@ def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> list[Hasha
             f"{what}: column {column!r} mixes labels of kind {names}: make them one kind, such as .astype(str)"
         )
     return plain
+
+
+def _other_task(label: object) -> str:
+    """The task that a label which is no class would be right for."""
+    if isinstance(label, float) and label == label:
+        return "; task = 'regress' learns numbers"
+    return "; task = 'multilabel' learns several a row" if isinstance(label, list | tuple | set) else ""
 
 
 def class_order(labels: "pd.Series[Any]", plain: list[Hashable]) -> list[Hashable]:

@@ -9,6 +9,8 @@ from gpt_magic.errors import DataError, listing, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+SECOND_TEXT = "second text"  # the role of the other column of pairs of texts; it is never found by name
+
 # Usual names of a role, the plainest first: a table with "text" and "title" means its "text".
 NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "text": (

@@ -1,8 +1,8 @@
 """Tables to checked and split examples. Needs neither torch nor a tokenizer."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpt_magic.data.checks import (
     Examples,
@@ -13,8 +13,9 @@ from gpt_magic.data.checks import (
     check_leaks,
     check_rows,
     class_order,
+    plain_labels,
 )
-from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
+from gpt_magic.data.columns import SECOND_TEXT, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import split, warn_unvalidated
 from gpt_magic.errors import DataError
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class LabelledData:
-    """Checked examples, split."""
+    """Checked examples, split; a label is one class. Other kinds of labels are subclasses.
+
+    Attributes:
+        classes: the labels that there are, in the order of the model's outputs; empty for numbers.
+    """
 
     task: ClassVar[str] = "classify"
 
@@ -38,31 +43,59 @@ class LabelledData:
     rows: int
     findings: Findings = field(default_factory=Findings)
 
+    @staticmethod
+    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> list[Any]:  # noqa: ARG004
+        """The labels of a column.
 
-def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
+        Raises:
+            DataError: one cannot be used.
+        """
+        return plain_labels(values, column, what)
+
+    @staticmethod
+    def find_classes(values: "pd.Series[Any]", examples: Examples, column: str, findings: Findings) -> list[Hashable]:
+        """The classes of the examples, which come from ``values``; warns about those that cannot be learned well.
+
+        Raises:
+            DataError: there is nothing to tell apart.
+        """
+        classes = class_order(values, examples.labels)
+        check_classes(examples, classes, column, findings)
+        return classes
+
+    @staticmethod
+    def check_valid(train: Examples, valid: Examples, classes: list[Hashable], column: str) -> None:
+        """Raise `DataError` when validation has labels that training never shows."""
+        if type(valid.labels[0]) is not type(train.labels[0]):
+            raise DataError(
+                f"valid: column {column!r} holds {type(valid.labels[0]).__name__} labels, data holds "
+                f"{type(train.labels[0]).__name__}: make them one kind"
+            )
+        check_known_classes(valid, classes)
+
+    @staticmethod
+    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[list[int], list[int], str]:
+        """Which examples train and which validate; see `splits.split`."""
+        return split(examples.texts, examples.labels, fraction, seed)
+
+
+def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledData] = LabelledData) -> LabelledData:
     """Check the tables and settle who trains and who validates."""
     findings = Findings()
-    roles = find_roles(frame, {"text": options.text, "label": options.label})
-    text, label = roles.columns["text"], roles.columns["label"]
-    examples = check_rows(frame, text, label, options.missing, findings, "data")
+    roles = labelled_roles(options, frame)
+    texts, label = text_columns(roles.columns), roles.columns["label"]
+    examples = check_rows(frame, texts, label, options.missing, findings, "data", kind.read_labels)
+    classes = kind.find_classes(frame[label], examples, label, findings)
     if options.valid is None:
-        classes = class_order(frame[label], examples.labels)
-        check_classes(examples, classes, label, findings)
-        kept, aside, how = split(examples.texts, examples.labels, options.valid_fraction, options.seed)
+        kept, aside, how = kind.set_aside(examples, options.valid_fraction, options.seed)
         train, valid = examples.take(kept), examples.take(aside)
         check_conflicts(examples, findings)
     else:
         valid_frame = read_table(options.valid, "valid")
         find_roles_in_valid(valid_frame, roles)
-        train, valid = examples, check_rows(valid_frame, text, label, options.missing, findings, "valid")
-        classes = class_order(frame[label], examples.labels)
-        check_classes(train, classes, label, findings)
-        if type(valid.labels[0]) is not type(train.labels[0]):
-            raise DataError(
-                f"valid: column {label!r} holds {type(valid.labels[0]).__name__} labels, data holds "
-                f"{type(train.labels[0]).__name__}: make them one kind"
-            )
-        check_known_classes(valid, classes)
+        train = examples
+        valid = check_rows(valid_frame, texts, label, options.missing, findings, "valid", kind.read_labels)
+        kind.check_valid(train, valid, classes, label)
         valid_index = [f"{row} of valid" for row in valid.index]
         both = Examples(train.texts + valid.texts, train.labels + valid.labels, train.index + valid_index)
         check_conflicts(both, findings)
@@ -70,4 +103,21 @@ def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
         how = "given"
     if not len(valid):
         warn_unvalidated(options, how, findings)
-    return LabelledData(roles, classes, train, valid, how, len(frame), findings)
+    return kind(roles, classes, train, valid, how, len(frame), findings)
+
+
+def labelled_roles(options: Options, frame: "pd.DataFrame") -> Roles:
+    """The columns with the texts, or pairs of them, and with the labels.
+
+    Raises:
+        DataError: a given column is missing, or no column or more than one fits.
+    """
+    if isinstance(options.text, list):
+        first, second = options.text
+        return find_roles(frame, {"text": first, SECOND_TEXT: second, "label": options.label})
+    return find_roles(frame, {"text": options.text, "label": options.label})
+
+
+def text_columns(columns: Mapping[str, str]) -> Sequence[str]:
+    """The one column with texts, or the two with pairs of them, by their roles."""
+    return [columns[role] for role in ("text", SECOND_TEXT) if role in columns]

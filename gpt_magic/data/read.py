@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from gpt_magic.data.columns import NAMES
-from gpt_magic.data.labelled import LabelledData, read_labelled
+from gpt_magic.data.label_numbers import NumberData, is_numbers
+from gpt_magic.data.label_sets import LabelSetData, is_label_set
+from gpt_magic.data.labelled import LabelledData, labelled_roles, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
 from gpt_magic.data.sources import read_table
 from gpt_magic.errors import DataError, OptionError
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Data = LabelledData | PassageData
+
+_LABELS: dict[str, type[LabelledData]] = {kind.task: kind for kind in (LabelledData, LabelSetData, NumberData)}
+_STYLES = {"classify": ("head", "words")}
 
 
 def read_data(options: Options) -> Data:
@@ -24,28 +29,54 @@ def read_data(options: Options) -> Data:
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
     frame = read_table(options.data)
-    if choose_task(options, frame) == "generate":
+    task = choose_task(options, frame)
+    if task == "generate":
         return read_passages(options, frame)
-    return read_labelled(options, frame)
+    return read_labelled(options, frame, _LABELS[task])
 
 
 def choose_task(options: Options, frame: "pd.DataFrame") -> str:
     """The task that is asked for, or that the columns plainly mean.
 
     Raises:
-        OptionError: columns are given that do not belong to the task.
+        OptionError: columns or a style are given that do not belong to the task.
     """
     writing = [name for name in ("prompt", "completion", "messages") if getattr(options, name) is not None]
     task = str(options.task)
     if task == "auto":
-        task = "generate" if writing or (options.label is None and _is_for_writing(options, frame)) else "classify"
-    if task == "classify" and writing:
+        for_writing = writing or (options.label is None and _is_for_writing(options, frame))
+        task = "generate" if for_writing else _label_task(options, frame)
+    if task in _LABELS and writing:
         raise OptionError(f"{writing[0]} is for task = 'generate'; to classify give text and label")
     if task == "generate" and options.label is not None:
         raise OptionError(
             "label is for task = 'classify'; to generate give text, or prompt and completion, or messages"
         )
+    if task == "generate" and isinstance(options.text, list):
+        raise OptionError(f"text = {options.text}: two columns are pairs to label; to generate give one column")
+    _check_style(options, task)
     return task
+
+
+def _label_task(options: Options, frame: "pd.DataFrame") -> str:
+    """The task that the labels are for: lists are several labels a row, numbers with a fraction are learned as such."""
+    try:
+        values = frame[labelled_roles(options, frame).columns["label"]]
+    except DataError:  # there is more to be said of it where the data are read
+        return "classify"
+    if any(map(is_label_set, values)):
+        return "multilabel"
+    return "regress" if is_numbers(values) and options.style != "words" else "classify"
+
+
+def _check_style(options: Options, task: str) -> None:
+    """Raise `OptionError` when a style is given that the task does not have."""
+    styles, style = _STYLES.get(task, ()), options.style
+    if style == "auto" or style in styles:
+        return
+    others = [other for other, has in _STYLES.items() if style in has]
+    says = f"; {task} has {' and '.join(map(repr, styles))}" if styles else f", not {task!r}"
+    raise OptionError(f"style = {style!r} is for task = {' or '.join(map(repr, others))}{says}")
 
 
 def _is_for_writing(options: Options, frame: "pd.DataFrame") -> bool:

@@ -1,18 +1,25 @@
 """Which rows train and which validate."""
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
-from gpt_magic.data.checks import Findings, normalise
+from gpt_magic.data.checks import Findings, Text, normalise
 from gpt_magic.options import Options
 
 
 def split(
-    texts: Sequence[str], labels: Sequence[Hashable], fraction: float, seed: int
+    texts: Sequence[Text],
+    labels: Sequence[Hashable],
+    fraction: float,
+    seed: int,
+    needed: Sequence[Collection[Hashable]] | None = None,
 ) -> tuple[list[int], list[int], str]:
     """Set a share of the rows aside, stratified by label; copies of a text stay on one side.
 
     Texts that are equal after folding case and white space are one group and are split as one.
+
+    Args:
+        needed: of each row what some training row must have too before it may validate; its label when None.
 
     Returns:
         Positions of the training rows, of the validation rows (both ascending), and how it was done, in words.
@@ -43,9 +50,9 @@ def split(
         pool, test_size=wanted, random_state=seed, stratify=[group_labels[i] for i in pool] if stratified else None
     )
     # A label that no training row has, as of a small class without strata, could not be learned: its rows go back.
-    aside = set(chosen)
-    learned = {labels[position] for i, group in enumerate(members) if i not in aside for position in group}
-    held = {position for i in aside if learned.issuperset(labels[p] for p in members[i]) for position in members[i]}
+    aside, needs = set(chosen), needed or [(label,) for label in labels]
+    learned = {one for i, group in enumerate(members) if i not in aside for p in group for one in needs[p]}
+    held = {p for i in aside if all(learned.issuperset(needs[p]) for p in members[i]) for p in members[i]}
     if not held:
         return everything, [], "no validation: too few rows of each class to set any aside"
     how = f"{'stratified' if stratified else 'random'} split of {fraction:.0%}, seed {seed}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
+from gpt_magic.data.checks import NOT_UNICODE, Text, is_unicode, rows
 from gpt_magic.errors import DataError
 from gpt_magic.summary import Lengths
 
@@ -13,13 +13,13 @@ _ROWS = 1000  # a call: large enough for the tokenizer's own threads, small enou
 
 
 def token_ids(
-    texts: Sequence[str],
+    texts: Sequence[Text],
     tokenizer: Any,
     index: Sequence[Any],
     check: Callable[[], None] = lambda: None,
     whole: bool = True,
 ) -> Iterator[list[int]]:
-    """Token ids of each text.
+    """Token ids of each text, or of each pair of texts as the tokenizer joins them.
 
     Args:
         index: the rows' names, for the message.
@@ -32,12 +32,15 @@ def token_ids(
     for start in range(0, len(texts), _ROWS):
         check()
         part = list(texts[start : start + _ROWS])
+        given = [part] if isinstance(part[0], str) else [list(column) for column in zip(*part, strict=True)]
         try:
-            encoded = tokenizer(part, add_special_tokens=whole, return_attention_mask=False, verbose=False)["input_ids"]
+            encoded = tokenizer(*given, add_special_tokens=whole, return_attention_mask=False, verbose=False)
         except TypeError:
-            bad = dict.fromkeys(index[start + i] for i, text in enumerate(part) if not is_unicode(text))
+            bad = dict.fromkeys(
+                index[start + i] for column in given for i, text in enumerate(column) if not is_unicode(str(text))
+            )
             raise DataError(f"the text of {rows(bad)} {NOT_UNICODE}") from None
-        yield from encoded
+        yield from encoded["input_ids"]
 
 
 def length_facts(lengths: np.ndarray, used: int) -> list[tuple[str, str]]:

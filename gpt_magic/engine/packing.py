@@ -38,6 +38,7 @@ def packed_attention(
     scaling: float | None = None,
     packed_layout: Layout | None = None,
     packed_queries: Queries | None = None,
+    packed_seen: Sequence[Tensor] | None = None,
     **other: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each row of a packed row; transformers' attention interface.
@@ -45,6 +46,8 @@ def packed_attention(
     Args:
         query, key, value: ``(1, heads, tokens, head size)``; keys and values may have fewer heads (grouped queries).
         packed_queries: the tokens whose output is wanted; None for all.
+        packed_seen: for each group of rows which places each place sees, ``(rows, 1, longest, longest)``; None for all
+            before it.
 
     Returns:
         The output ``(1, tokens or queries, heads, head size)``, and no weights.
@@ -59,7 +62,7 @@ def packed_attention(
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     asking: Layout = packed_layout
-    seen: Sequence[Tensor | None] = [None] * len(packed_layout.shapes)
+    seen: Sequence[Tensor | None] = packed_seen or [None] * len(packed_layout.shapes)
     if packed_queries is not None:
         asking, seen = packed_queries.layout, packed_queries.seen
         query = query.index_select(2, packed_queries.at)

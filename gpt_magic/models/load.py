@@ -117,10 +117,20 @@ def count_parameters(base: Base) -> int:
         return sum(p.numel() for p in AutoModel.from_config(_config(base)).parameters())
 
 
-def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropout: float | None) -> Any:
-    """The base with a classification head, in float32 and evaluation mode.
+def load_classifier(
+    base: Base,
+    classes: Sequence[Any],
+    pad_token_id: int,
+    dropout: float | None,
+    problem: str = "single_label_classification",
+) -> Any:
+    """The base with a head that reads labels off, in float32 and evaluation mode.
 
-    A head that the base already has for the same classes is kept; any other is new, from torch's current seed.
+    A head that the base already has, see `keeps_head`, is kept; any other is new, from torch's current seed.
+
+    Args:
+        classes: names of the head's outputs.
+        problem: as transformers' ``problem_type``.
 
     Raises:
         ModelError: the base is not a GPT-style model that transformers can put a classification head on, or its
@@ -128,14 +138,24 @@ def load_classifier(base: Base, classes: Sequence[Any], pad_token_id: int, dropo
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = _config(base)
-    labels = {i: str(label) for i, label in enumerate(classes)}
-    same_classes = config.id2label == labels
+    config, same = _config(base), keeps_head(base, classes, problem)
+    labels = _names(classes)
     config.num_labels = len(classes)
     config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
     config.pad_token_id = pad_token_id
-    config.problem_type = "single_label_classification"
-    return _load(base, config, AutoModelForSequenceClassification, "score", same_classes, dropout)
+    config.problem_type = problem
+    return _load(base, config, AutoModelForSequenceClassification, "score", same, dropout)
+
+
+def keeps_head(base: Base, classes: Sequence[Any], problem: str) -> bool:
+    """Whether the base has a head for the same outputs and the same kind of problem already."""
+    config = _config(base)
+    kinds = (problem,) if problem == "regression" else (None, problem)
+    return bool(config.id2label == _names(classes) and config.problem_type in kinds)
+
+
+def _names(classes: Sequence[Any]) -> dict[int, str]:
+    return {i: str(label) for i, label in enumerate(classes)}
 
 
 def load_language_model(base: Base, dropout: float | None) -> Any:

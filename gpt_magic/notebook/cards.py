@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gpt_magic.tasks.evaluation import Evaluation, LanguageEvaluation
 
 _LENGTHS = "tokens a text"  # the fact whose place the picture takes
-_LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error")
+_LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "mae", "rmse")
 _SHARES = ("accuracy", "f1", "precision", "recall", "auc", "match")
 _TRY = {"generate": "the beginning of a text"}
 _MOST_CLASSES = 30
@@ -150,8 +150,8 @@ def _score(name: str, value: float | None, best: float | None) -> str:
 def evaluation_html(evaluation: "Evaluation") -> str:
     """Metrics, the classes one by one, and what was taken for what."""
     numbers = (evaluation.accuracy, evaluation.macro_f1, evaluation.weighted_f1)
-    head = ["rows", "accuracy", "macro F1", "weighted F1", "loss"]
-    row = [f"{evaluation.rows:,}", *map(share, numbers), number(evaluation.loss)]
+    head = ["rows", "accuracy", "macro F1", "weighted F1", "calibration error", "loss"]
+    row = [f"{evaluation.rows:,}", *map(share, (*numbers, evaluation.calibration_error)), number(evaluation.loss)]
     parts = [number_table(head, [row]), _per_class(evaluation), _confusion(evaluation)]
     if evaluation.truncated:
         parts.append(note(f"{evaluation.truncated:,} rows were longer than the model reads and were cut"))

@@ -168,7 +168,7 @@ def parse_value(name: str, text: str, namespace: Mapping[str, Any]) -> Any:
         return find_data(text, namespace)
     if kind == "base":
         return text if isinstance(namespace.get(text, ""), str) else namespace[text]
-    if isinstance(option, Unicode):
+    if isinstance(option, Unicode) or (kind == "column" and not text.startswith(("[", "("))):
         return text
     try:
         return ast.literal_eval(text.title() if isinstance(option, Bool) else text)

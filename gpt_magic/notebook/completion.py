@@ -91,14 +91,32 @@ def _in_body(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcher
     if not equals:
         ending = " = " if len(names) == 1 else ""
         return _result([name + ending for name in table()], names[-1], names[-1])
-    values = right.split(",") if len(names) > 1 else [right]
-    name = names[min(len(values), len(names)) - 1]
-    fragment = values[-1].lstrip()
+    commas, item = _open_item(right)
+    name = names[min(commas if len(names) > 1 else 0, len(names) - 1)]
+    is_column = name in table() and table()[name].metadata.get("kind") == "column"
+    fragment = item if len(names) > 1 or is_column else right.lstrip()
     quote = fragment[:1] if fragment[:1] in ("'", '"') else ""
     candidates = _values(name, cell, namespace)
     if name in table() and (table()[name].metadata.get("kind") == "table" or isinstance(table()[name], Bool)):
         return _result(candidates, fragment, fragment)
     return _result(candidates, fragment, fragment.removeprefix(quote), lambda text: _quoted(text, quote))
+
+
+def _open_item(values: str) -> tuple[int, str]:
+    """How many commas outside of brackets and quotes there are, and what stands after the last comma or bracket."""
+    commas, depth, start, quote = 0, 0, 0, ""
+    for place, sign in enumerate(values):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "[(,":
+            start = place + 1
+            commas += sign == "," and depth == 0
+            depth += sign in "[("
+        elif sign in "])":
+            depth -= 1
+    return commas, values[start:].lstrip()
 
 
 def _values(name: str, cell: str, namespace: dict[str, Any]) -> list[str]:

@@ -14,13 +14,26 @@ from gpt_magic.engine.events import Evaluated, Stepped
 # The scores shown by preference, and what they are called.
 NAMES = {
     "accuracy": "accuracy",
+    "micro_f1": "micro F1",
     "macro_f1": "macro F1",
+    "average_precision": "average precision",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "spearman": "Spearman",
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }
-SHARES = ("accuracy", "macro_f1")  # said as percentages
-_PLOTTED = (*SHARES, "bits_per_character")  # a perplexity that begins at 700 would hide that it went from 5 to 4
-LOWER_IS_BETTER = ("perplexity", "bits_per_character")
+SHARES = ("accuracy", "micro_f1", "macro_f1", "average_precision")  # said as percentages
+_PLOTTED = (
+    "accuracy",
+    "micro_f1",
+    "macro_f1",
+    "r2",
+    "spearman",
+    "bits_per_character",
+)  # a perplexity that begins at 700 would hide that it went from 5 to 4
+LOWER_IS_BETTER = ("perplexity", "bits_per_character", "mae", "rmse")
 _COUNTS = ("tokens", "rows")  # numbers that are no scores
 _MOST_POINTS = 500  # a curve is thinned to about so many
 

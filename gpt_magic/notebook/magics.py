@@ -25,8 +25,9 @@ _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     ...
 
 Fine-tune a GPT-2 on DATA: the name of a DataFrame, list or list of dicts in this notebook, or the path of a
-TXT, CSV, TSV, JSONL or Parquet file. It learns to label texts (task = "classify") or to write on from them
-(task = "generate"): from texts alone, prompts with completions, or conversations.
+TXT, CSV, TSV, JSONL or Parquet file. It learns to label texts, or pairs of texts, with one class each (task =
+"classify"), with several ("multilabel") or with a number ("regress"), or to write on from them ("generate"): from texts
+alone, prompts with completions, or conversations.
 
 The body takes Python assignments to the options below; their right-hand sides see the notebook's names. On
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
@@ -38,6 +39,7 @@ Flags of the magic itself: -o NAME is the name that the result gets (default: tu
 """
 
 _PREDICT = """%predict NAME TEXT...      label one text, or write on from it; in quotes or not
+%predict NAME "ONE" "OTHER"  a pair of texts, for a model that labels pairs; in a cell a pair a line
 %predict NAME FRAME        the texts of a DataFrame, list or Series of this notebook, or of a file
 %%predict NAME             the cell's body: one text a line to label; as it stands, one text to write on from
 
@@ -116,7 +118,7 @@ class GptMagics(Magics):
             model = _model(name, names)
             writes = getattr(model, "task", "") == "generate"
             _check_flags(name, writes, flags)
-            texts = find_texts(name, rest, cell, names, whole=writes)
+            texts = find_texts(name, rest, cell, names, whole=writes, pairs=getattr(model, "pairs", False))
             with _short_warnings():
                 if not writes:
                     return model.predict(texts, probabilities="--probabilities" in flags)

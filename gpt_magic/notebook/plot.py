@@ -54,7 +54,7 @@ class _Frame:
     note: str
 
 
-def _style() -> Any:
+def own_style() -> Any:
     """Matplotlib's own defaults for all that shapes the picture, so that the user's style does not."""
     kinds = ("axes.", "font.", "grid.", "legend.", "lines.", "markers.", "path.", "text.", "xtick.", "ytick.")
     return {key: value for key, value in mpl.rcParamsDefault.items() if key.startswith(kinds)}
@@ -66,7 +66,7 @@ class _Scene:
     def __init__(self, figure: Figure, panels: int) -> None:
         figure.patch.set_alpha(0)
         self.panels = panels
-        self._loss = _panel(figure, 46, 404 if panels == 2 else WIDTH - 46 - 22, "loss (nats)")
+        self._loss = _panel(figure, 46, 404 if panels == 2 else WIDTH - 46 - 22, "loss")
         (self._raw,) = self._loss.plot([], [], color=BLUE, alpha=0.42, linewidth=0.8, label="each step")
         (self._smoothed,) = self._loss.plot([], [], color=BLUE, linewidth=1.9, label="smoothed")
         (self._valid,) = self._loss.plot([], [], color=VERMILION, marker="D", markersize=5, label="validation")
@@ -219,7 +219,7 @@ class LossPlot:
     def _draw_standing(self, frame: _Frame) -> None:
         rebuild = self._frame is None or self._frame.panels != frame.panels
         self._frame = None  # an interrupt below must not leave half a picture that counts as drawn
-        with mpl.rc_context(_style()):
+        with mpl.rc_context(own_style()):
             if rebuild:
                 self._figure.clear()
                 self._scene = _Scene(self._figure, frame.panels)
@@ -250,7 +250,7 @@ def figure(progress: Progress) -> Figure:
     frame = _next_frame(None, progress, curve, final=True)
     picture = Picture((WIDTH / _DPI, HEIGHT / _DPI), dpi=_DPI)
     FigureCanvasAgg(picture)
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(own_style()):
         scene = _Scene(picture, frame.panels)
         scene.arrange(frame)
         scene.fill(curve, progress.evaluations, frame.names)

@@ -29,6 +29,8 @@ _FIRST_VALUE = re.compile(rf"\s+({_VALUE})(?=\s|$)")
 _LAST = re.compile(rf"(?:^|\s)({_NAME})(?:=({_VALUE}))?$")
 _LAST_VALUE = re.compile(rf"(?:^|\s)({_NAME})\s+({_VALUE})$")
 _TAIL = re.compile(r"\s*(;|\s#[^\"']*)\s*$")  # a comment, or the semicolon that hides a cell's value
+_TEXT = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
+_PAIR = re.compile(rf"\s*({_TEXT})\s*,?\s*({_TEXT})\s*")
 _QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""")
 
 
@@ -124,7 +126,9 @@ def _unquoted(value: str) -> str:
     return re.sub(r"\\([\"'\\nt])", lambda sign: signs.get(sign[1], sign[1]), value[1:-1])
 
 
-def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any], *, whole: bool = False) -> Any:
+def find_texts(
+    model: str, rest: str, cell: str | None, names: Mapping[str, Any], *, whole: bool = False, pairs: bool = False
+) -> Any:
     """What a tuned model is to label or to continue.
 
     Args:
@@ -133,6 +137,7 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
         cell: the cell's body, one text a line; None for a line magic.
         names: what the notebook holds.
         whole: the cell's body is one text, for a model that writes.
+        pairs: texts come in pairs, on the line two in quotes, in the cell's body two in quotes a line.
 
     Returns:
         The object that ``rest`` names, the table of the file that it names, else the text without its quotes.
@@ -144,24 +149,44 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
     if cell is not None:
         if rest:
             raise OptionError("give the texts in the cell's body or on the line, not both")
-        return _body(model, cell) if whole else _lines(cell)
+        return _in_cell(model, cell, whole, pairs)
     if not rest:
         raise DataError("nothing to predict: give a text or the name of a DataFrame after the model's name")
     head = _TAIL.sub("", rest)
-    if _QUOTED.fullmatch(head) or _is_name(head, names):
+    if _QUOTED.fullmatch(head) or (pairs and _PAIR.fullmatch(head)) or _is_name(head, names):
         rest = head  # within any other text a # is a part of it
     quoted = _QUOTED.fullmatch(rest)
-    text = re.sub(r"\\([\"'\\])", r"\1", quoted[2]) if quoted else rest
+    text = _bare(rest) if quoted else rest
     if is_file_name(text) and _is_file(text):
         return read_table(text)
-    if quoted:
-        return text
+    if quoted or (pairs and _PAIR.fullmatch(rest)):
+        return _pair(rest, model) if pairs else text
     if _is_name(text, names) or (is_file_name(text) and len(text.split()) == 1):
         value = find_data(text, names)
         return read_table(value) if isinstance(value, str) and is_file_name(value) else value
     if _is_expression(text, names):
         raise OptionError(f"{short(text)} is an expression: write {model}.predict({text}); a text stands in quotes")
-    return text
+    return _pair(text, model) if pairs else text
+
+
+def _pair(text: str, model: str) -> tuple[str, str]:
+    """Two texts in quotes."""
+    found = _PAIR.fullmatch(text)
+    if found is None:
+        raise OptionError(f'{model} labels pairs of texts, and {short(text)} is none: write "one" "other", in quotes')
+    return _bare(found[1]), _bare(found[2])
+
+
+def _bare(quoted: str) -> str:
+    """A text without its quotes."""
+    return re.sub(r"\\([\"'\\])", r"\1", quoted[1:-1])
+
+
+def _in_cell(model: str, cell: str, whole: bool, pairs: bool) -> Any:
+    """The texts in a cell's body."""
+    if pairs:
+        return [_pair(line, model) for line in _lines(cell)]
+    return _body(model, cell) if whole else _lines(cell)
 
 
 def _lines(cell: str) -> list[str]:

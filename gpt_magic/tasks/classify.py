@@ -1,8 +1,8 @@
 """Text classification: one label a text, read off at the text's last token."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from threading import Event
 from typing import Any
 
@@ -10,29 +10,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.data.checks import rows
-from gpt_magic.data.labelled import LabelledData
-from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
-from gpt_magic.errors import DataError, OptionError, listing, plural, short
+from gpt_magic.errors import OptionError, listing, short
+from gpt_magic.inference.calibration import Calibration
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.models.find import Base
-from gpt_magic.models.load import close_texts, closing_tokens, load_classifier
+from gpt_magic.models.heads import scale_output
+from gpt_magic.models.load import load_classifier
 from gpt_magic.tasks import baselines
-from gpt_magic.tasks.task import Check, Row, Rows, Task
+from gpt_magic.tasks.labelled import LabelledTask, logits, settle_temperature
+from gpt_magic.tasks.task import Check, Completed, Row
 
 
 @dataclass
-class ClassifyTask(Task):
+class ClassifyTask(LabelledTask):
     """``task = "classify"``."""
 
     name = "classify"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
 
-    ignores = ("samples", "sample_tokens")
-
-    data: LabelledData
+    _calibration: Calibration | None = field(init=False, default=None)
 
     @property
     def objective(self) -> "Classify":
@@ -40,34 +38,14 @@ class ClassifyTask(Task):
         data = self.data
         return Classify(data.classes, class_weights(self.options.class_weights, data.train.labels, data.classes))
 
-    def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
-        """Rows scored at their last token, the line break that closes each text."""
-        data, truncate = self.data, self.options.truncate
-        close_texts(tokenizer)
-        self.tokenizer = tokenizer
-        ids, lengths = tokenize(data.train.texts, tokenizer, limit, truncate, data.train.index, check)
-        valid_ids, valid_lengths = tokenize(data.valid.texts, tokenizer, limit, truncate, data.valid.index, check)
-        counts = Counter(data.train.labels)
-        shares = [f"{label} {counts[label]:,} ({counts[label] / len(data.train):.0%})" for label in data.classes]
-        warnings = []
-        for what, found, examples in (("training", lengths, data.train), ("validation", valid_lengths, data.valid)):
-            over = np.flatnonzero(found > limit)
-            if len(over):
-                part = "first" if truncate == "head" else "last"
-                warnings.append(
-                    f"{len(over):,} of {len(found):,} {what} texts are longer than {limit:,} tokens; the {part} "
-                    f"{limit:,} are read (rows {listing(examples.index[i] for i in over)})"
-                )
-        return Rows(
-            train=encode(ids, data.train.labels, data.classes, data.train.index),
-            valid=encode(valid_ids, data.valid.labels, data.classes, data.valid.index),
-            facts=[
-                ("classes", f"{len(data.classes)}: {listing(shares)}"),
-                *length_facts(lengths, sum(map(len, ids))),
-            ],
-            warnings=warnings,
-            lengths=length_picture(lengths, limit),
-        )
+    def targets(self, labels: Sequence[Hashable]) -> Sequence[np.ndarray]:
+        """The number of each row's class."""
+        number = {label: i for i, label in enumerate(self.data.classes)}
+        return [np.array([number[label]]) for label in labels]
+
+    def label_fact(self) -> tuple[str, str]:
+        """How many rows have which class."""
+        return class_fact(self.data.train.labels, self.data.classes)
 
     def load(self, base: Base) -> Any:
         """The base with a classification head."""
@@ -79,13 +57,26 @@ class ClassifyTask(Task):
         scores = score_last(model, rows.ids, logits, hidden, check)
         return quick_metrics(scores, targets, self.objective.weights(targets))
 
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
+        """A temperature, which goes into the head."""
+        if not (self.options.calibrate and len(rows)):
+            return Completed()
+        scores = score_last(model, rows.ids, logits, hidden)
+        self._calibration, said = settle_temperature(scores, np.concatenate(list(rows.targets)), self.options.seed)
+        if self._calibration is not None:
+            scale_output(model, 1 / self._calibration.temperature)
+        return said
+
     def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
         """The majority class, and TF-IDF + logistic regression."""
         return baselines.compare(self.data.train, self.data.valid, self.options.seed, stop)
 
     def own(self) -> dict[str, Any]:
-        """The classes."""
-        return {"classes": list(self.data.classes)}
+        """The classes, and how the temperature was settled."""
+        return {
+            "classes": list(self.data.classes),
+            "calibration": asdict(self._calibration) if self._calibration else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -116,9 +107,11 @@ class Classify:
         return nn.functional.cross_entropy(logits(model, hidden), targets, weight=weight, reduction="none")
 
 
-def logits(model: nn.Module, hidden: Tensor) -> Tensor:
-    """Class logits in float32, ``(rows, classes)``, from last hidden states ``(rows, hidden)``."""
-    return model.score(hidden).float()  # type: ignore[operator, no-any-return]
+def class_fact(labels: Sequence[Hashable], classes: Sequence[Hashable]) -> tuple[str, str]:
+    """For the report: how many rows have which class."""
+    counts = Counter(labels)
+    shares = [f"{label} {counts[label]:,} ({counts[label] / len(labels):.0%})" for label in classes]
+    return "classes", f"{len(classes)}: {listing(shares)}"
 
 
 def class_weights(
@@ -149,61 +142,6 @@ def class_weights(
     return np.array([float(setting[label]) for label in classes])
 
 
-def tokenize(
-    texts: Sequence[str],
-    tokenizer: Any,
-    max_length: int,
-    truncate: str,
-    index: Sequence[Any],
-    check: Callable[[], None] = lambda: None,
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Token ids of each text, cut to ``max_length`` but for the tokens that close it.
-
-    Args:
-        truncate: ``head`` keeps the beginning, ``tail`` the end, ``error`` refuses.
-        index: the rows' names, for the message.
-        check: called now and then; may raise to end the work.
-
-    Returns:
-        The ids, ``(tokens,)`` each, and the lengths before cutting, ``(texts,)``.
-
-    Raises:
-        DataError: with ``truncate="error"``, some texts are longer than ``max_length``; or a text has no tokens.
-    """
-    ids: list[np.ndarray] = []
-    lengths = np.zeros(len(texts), dtype=np.int64)
-    closing = closing_tokens(tokenizer)
-    for row in token_ids(texts, tokenizer, index, check):
-        lengths[len(ids)] = length = len(row)
-        surplus = max(length - max_length, 0)
-        start = 0 if truncate == "tail" else length - closing - surplus
-        del row[start : start + surplus]
-        ids.append(np.asarray(row, dtype=np.int32))
-    over: list[int] = np.flatnonzero(lengths > max_length).tolist()
-    if over and truncate == "error":
-        raise DataError(
-            f"{plural(len(over), 'row')} with a text longer than {max_length:,} tokens "
-            f"({rows(index[i] for i in over)}): shorten them, or say truncate = 'head' or 'tail'"
-        )
-    empty: list[int] = np.flatnonzero(lengths <= closing).tolist()
-    if empty:
-        raise DataError(f"the tokenizer makes no tokens of {rows(index[i] for i in empty)}: remove them")
-    return ids, lengths
-
-
-def encode(
-    ids: Sequence[np.ndarray], labels: Sequence[Hashable], classes: Sequence[Hashable], index: Sequence[Any]
-) -> Encoded:
-    """Rows that are scored at their last token, with the number of their class as target."""
-    number = {label: i for i, label in enumerate(classes)}
-    return Encoded(
-        ids=ids,
-        scored=[np.array([len(row) - 1]) for row in ids],
-        targets=[np.array([number[label]]) for label in labels],
-        index=index,
-    )
-
-
 def quick_metrics(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> dict[str, float]:
     """Loss, accuracy and macro F1 from logits ``(rows, classes)`` and class numbers ``(rows,)``.
 
@@ -219,8 +157,3 @@ def quick_metrics(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) 
         "accuracy": float(accuracy_score(targets, chosen)),
         "macro_f1": float(f1_score(targets, chosen, average="macro", zero_division=0)),
     }
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities from logits, ``(rows, classes)``."""
-    return torch.from_numpy(scores).softmax(dim=1).numpy()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpt_magic.errors import plural
+from gpt_magic.inference.calibration import calibration_error, certainty, reliability
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,7 @@ class Evaluation:
         per_class: a row a class with ``precision``, ``recall``, ``f1``, ``support``.
         confusion: rows are true classes, columns predicted ones.
         truncated: rows of which the model read only a part.
+        calibration_error: expected calibration error (Guo et al. 2017), 15 bins of equal width.
     """
 
     rows: int
@@ -33,11 +35,12 @@ class Evaluation:
     per_class: "pd.DataFrame"
     confusion: "pd.DataFrame"
     truncated: int = 0
+    calibration_error: float = float("nan")
 
     def __str__(self) -> str:
         head = (
             f"{self.rows:,} rows: accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}, "
-            f"weighted F1 {self.weighted_f1:.4f}, loss {self.loss:.4f}"
+            f"weighted F1 {self.weighted_f1:.4f}, loss {self.loss:.4f}, calibration error {self.calibration_error:.4f}"
         )
         if self.truncated:
             head += f"; {self.truncated:,} of them cut to what the model reads"
@@ -131,4 +134,5 @@ def evaluate_classes(
             columns=pd.Index(list(classes), name="predicted"),
         ),
         truncated=truncated,
+        calibration_error=calibration_error(reliability(*certainty(scores, truth))),
     )

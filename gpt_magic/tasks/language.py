@@ -1,7 +1,7 @@
 """Learning to predict the next token: how token sequences are cut into rows, and the loss."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -51,7 +51,7 @@ class Learned:
     row: Any
 
 
-def encode(sequences: Sequence[Learned], limit: int) -> Encoded:
+def encode(sequences: Iterable[Learned], limit: int) -> Encoded:
     """Rows for the loop: each sequence in blocks of at most ``limit`` tokens, see `blocks`."""
     return collect((*block, row.row) for row in sequences for block in blocks(row.ids, row.learned, limit))
 

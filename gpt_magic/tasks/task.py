@@ -37,11 +37,27 @@ class Rows:
 
 
 @dataclass
+class Completed:
+    """What a task settles once the weights are, beside them.
+
+    Attributes:
+        facts: (name, value) pairs for the card.
+        warnings: one sentence each.
+        metrics: these join the validation metrics of the kept weights.
+    """
+
+    facts: Sequence[tuple[str, str]] = ()
+    warnings: Sequence[str] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Task(ABC):
     """One run's task; made anew for each run.
 
     Attributes:
         name: as the option ``task`` has it.
+        kind: of what it hands back, in ``tuned.KINDS``; that of its name when empty.
         scores: the metrics in the table of scores: key and what it is called.
         ignores: options of other tasks, which do nothing here.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
@@ -50,6 +66,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
+    kind: ClassVar[str] = ""
     scores: ClassVar[Mapping[str, str]]
     ignores: ClassVar[Sequence[str]] = ()
     compares_base: ClassVar[bool] = False
@@ -79,6 +96,10 @@ class Task(ABC):
         """(prompt, continuation) pairs that show what was learned; none for most tasks."""
         return ()
 
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:  # noqa: ARG002
+        """Settle what comes after training: ``model`` has the kept weights, ``rows`` validate and may be none."""
+        return Completed()
+
     def compare(self, stop: Event) -> tuple[list[Row], list[str]]:  # noqa: ARG002
         """Baselines as rows of the table of scores, and what has to be said of them."""
         return [], []
@@ -92,6 +113,13 @@ def make_task(options: Options, data: Any) -> Task:
     """The task that ``data`` was read for."""
     from gpt_magic.tasks.classify import ClassifyTask
     from gpt_magic.tasks.generate import GenerateTask
+    from gpt_magic.tasks.multilabel import MultilabelTask
+    from gpt_magic.tasks.regress import RegressTask
+    from gpt_magic.tasks.words import WordsTask
 
-    kinds: dict[str, type[Task]] = {kind.name: kind for kind in (ClassifyTask, GenerateTask)}
+    if data.task == "classify" and options.style == "words":
+        return WordsTask(options, data)
+    kinds: dict[str, type[Task]] = {
+        kind.name: kind for kind in (ClassifyTask, MultilabelTask, RegressTask, GenerateTask)
+    }
     return kinds[data.task](options, data)

@@ -3,7 +3,21 @@
 from gpt_magic.tuned.base import TruncationWarning, TunedModel
 from gpt_magic.tuned.classifier import TunedClassifier
 from gpt_magic.tuned.generator import TunedGenerator
+from gpt_magic.tuned.multilabel import TunedMultilabel
+from gpt_magic.tuned.regressor import TunedRegressor
+from gpt_magic.tuned.words import TunedWords
 
-__all__ = ["TruncationWarning", "TunedClassifier", "TunedGenerator", "TunedModel"]
+__all__ = [
+    "TruncationWarning",
+    "TunedClassifier",
+    "TunedGenerator",
+    "TunedModel",
+    "TunedMultilabel",
+    "TunedRegressor",
+    "TunedWords",
+]
 
-KINDS: dict[str, type[TunedModel]] = {kind.task: kind for kind in (TunedClassifier, TunedGenerator)}
+KINDS: dict[str, type[TunedModel]] = {
+    kind.kind or kind.task: kind
+    for kind in (TunedClassifier, TunedWords, TunedMultilabel, TunedRegressor, TunedGenerator)
+}

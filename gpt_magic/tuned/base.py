@@ -30,6 +30,7 @@ class TunedModel:
 
     Attributes:
         task: the option ``task`` that it was trained with.
+        kind: its name among the results, where that is not the task's.
         kept: the attributes beside the common ones that a saved model remembers.
         auto_class: the class of transformers that loads it.
         model: a plain ``transformers`` model, in evaluation mode, on the device it was trained on.
@@ -47,6 +48,7 @@ class TunedModel:
     """
 
     task: ClassVar[str]
+    kind: ClassVar[str] = ""
     auto_class: ClassVar[str]
     kept: ClassVar[Sequence[str]] = ()
     headline: ClassVar[Mapping[str, str]]
@@ -144,15 +146,16 @@ class TunedModel:
             )
         return column
 
-    def _warn_empty(self, texts: "pd.Series[Any]") -> None:
+    def _warn_empty(self, texts: "pd.Series[Any]", depth: int = 3) -> None:
+        """Name the rows without a text; ``depth`` is how many frames away the caller to blame is."""
         empty = blank(texts)
         if empty.any():
-            warnings.warn(f"no prediction where there is no text: {rows(texts.index[empty])}", stacklevel=3)
+            warnings.warn(f"no prediction where there is no text: {rows(texts.index[empty])}", stacklevel=depth)
 
-    def _warn_cut(self, cut: list[Any], end: str) -> None:
+    def _warn_cut(self, cut: list[Any], end: str, depth: int = 3) -> None:
         warnings.warn(
             f"{plural(len(cut), 'text')} longer than {self.max_length:,} tokens: only the {end} {self.max_length:,} "
             f"were read ({rows(cut)})",
             TruncationWarning,
-            stacklevel=3,
+            stacklevel=depth,
         )

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from benchmarks.sets import MAX_CHARACTERS, LabelledSet, cut, frame, section_rows
+from benchmarks.sets import MAX_CHARACTERS, LabelledSet, cut, frame, section_rows, tag_rows
 
 PACKAGES = """\
 Package: nethack
@@ -66,3 +66,25 @@ def test_draw_keeps_the_shares_and_follows_the_seed():
     assert first.equals(again)
     assert not first.equals(other)
     assert data.draw("all", 1) is train
+
+
+def test_tags_of_the_kinds_that_are_asked_for_are_the_labels() -> None:
+    packages = """\
+Package: player
+Tag: role::program, use::{playing,viewing}, works-with::audio,
+ works-with::video
+Description-md5: aa
+
+Package: plain
+Tag: role::program
+Description-md5: bb
+
+Package: other
+Tag: use::TODO
+Description-md5: cc
+"""
+    descriptions = "\n\n".join(
+        f"Package: p\nDescription-md5: {key}\nDescription-en: {key} tool\n It does." for key in ("aa", "bb", "cc")
+    )
+    found = [(text.split()[0], label) for text, label in tag_rows(packages, descriptions)]
+    assert found == [("aa", "audio playing viewing"), ("cc", "")]

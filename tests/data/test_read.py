@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -47,6 +48,59 @@ def options(**given: Any) -> Options:
 def test_the_task_that_the_columns_mean(columns: list[str], given: dict[str, Any], task: str) -> None:
     frame = pd.DataFrame([["a"] * len(columns)], columns=columns)
     assert choose_task(options(**given), frame) == task
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "task"),
+    [
+        ([["a"], []], {}, "multilabel"),
+        ([["a"], "b"], {}, "multilabel"),
+        ([np.array(["a"]), np.array([])], {}, "multilabel"),
+        ([{"a"}, {"b"}], {}, "multilabel"),
+        ([0.5, 1.0], {}, "regress"),
+        ([0.5, np.nan], {}, "regress"),
+        ([1.0, 2.0], {}, "classify"),
+        ([1, 2], {}, "classify"),
+        ([1, 2], {"task": "regress"}, "regress"),
+        ([["a"], []], {"task": "classify"}, "classify"),
+        (["a", "b"], {"style": "words"}, "classify"),
+        (["a", "b"], {"style": "head"}, "classify"),
+        (["a", "b"], {"text": ["text", "more"]}, "classify"),
+        ([0.5, 1.0], {"text": ["text", "more"]}, "regress"),
+    ],
+)
+def test_the_task_that_the_labels_mean(labels: list[Any], given: dict[str, Any], task: str) -> None:
+    frame = pd.DataFrame({"text": ["a", "b"], "more": ["c", "d"], "label": labels})
+    assert choose_task(options(**given), frame) == task
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"text": ["text", "label"], "task": "generate"}, "text = ['text', 'label']: two columns are pairs to label; "),
+        ({"style": "words", "task": "regress"}, "style = 'words' is for task = 'classify', not 'regress'"),
+        ({"style": "head", "task": "generate"}, "style = 'head' is for task = 'classify', not 'generate'"),
+    ],
+)
+def test_what_is_for_other_tasks_is_refused(given: dict[str, Any], line: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        read_data(options(data=pd.DataFrame({"text": ["a"], "label": ["b"]}), **given))
+    assert str(caught.value).startswith(line)
+
+
+def test_pairs_of_texts_are_read_checked_and_kept_together() -> None:
+    frame = pd.DataFrame({"one": ["a", "b", "c", "a"] * 5, "other": list("vwxy") * 5, "label": ["p", "q"] * 10})
+    found = read_data(options(data=frame, text=["one", "other"], label="label"))
+    assert isinstance(found, LabelledData)
+    assert found.roles.describe() == "text = 'one', second text = 'other', label = 'label'"
+    assert set(found.train.texts) <= {("a", "v"), ("b", "w"), ("c", "x"), ("a", "y")}
+    assert not {*found.train.texts} & {*found.valid.texts}  # copies of a pair on one side
+    frame.loc[3, "other"] = None
+    with pytest.raises(DataError, match=r"column 'other' is empty in row 3\. Fill them"):
+        read_data(options(data=frame, text=["one", "other"], label="label"))
+    valid = frame[["one", "label"]]
+    with pytest.raises(DataError, match="valid has no column 'other' for the second text; it has 'one', 'label'"):
+        read_data(options(data=frame.dropna(), text=["one", "other"], label="label", valid=valid))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.inference import scoring
 from gpt_magic.inference.scoring import score_last
-from gpt_magic.tasks.classify import logits
+from gpt_magic.tasks.labelled import logits
 from tests.tiny import random_rows, tiny_gpt2
 
 

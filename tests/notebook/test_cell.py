@@ -141,7 +141,7 @@ def test_a_traceback_can_be_asked_for() -> None:
         ("-seed 3", "no flag '-seed'; flags are -o, -h and the options with two dashes, such as --seed"),
         ("--epochs", "--epochs needs a value: a whole number from 1 to 1,000"),
         ("--epochs --quiet", "--epochs needs a value: a whole number from 1 to 1,000"),
-        ("--text -o clf", "--text needs a value: the name of a column or None"),
+        ("--text -o clf", "--text needs a value: the name of a column, a list of two, or None"),
         ("-o", "-o needs a value: a Python name, such as clf"),
         ("--valid", "--valid needs a value: the name of a DataFrame or the path of a file"),
         (

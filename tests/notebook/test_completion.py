@@ -56,6 +56,32 @@ def offered(complete: Complete, cell: str) -> list[str]:
     return [text.removeprefix(before).removesuffix(after) for text in done]
 
 
+# --- lists of columns -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ('text = ["rev|', ['"review"', '"review date"']),
+        ('text = ["review", "sen|', ['"sentiment"']),
+        ("text = ('review', 'sen|", ["'sentiment'"]),
+        ('text = "review", "sen|', ['"sentiment"']),
+        ("text = [sen|", ['"sentiment"']),
+        ('text, label = ["review", "sentiment"], "sen|', ['"sentiment"']),
+        ('text, label = ["review", "sen|', ['"sentiment"']),
+        ('label, text = "review", ["sen|', ['"sentiment"']),
+        ('text, task = ["review", "sentiment"], "multi|', ['"multilabel"']),
+        ("style = wo|", ['"words"']),
+    ],
+)
+def test_columns_in_lists(complete: Complete, typed: str, expected: list[str]) -> None:
+    before = typed.removesuffix("|")
+    start = len(before) - len(before.split()[-1].rsplit("[", 1)[-1].rsplit("(", 1)[-1])
+    assert complete(f"%%finetune reviews\n{typed}") == [
+        f"%%finetune reviews\n{before[:start]}{text}" for text in expected
+    ]
+
+
 # --- the line -------------------------------------------------------------------------------------------
 
 

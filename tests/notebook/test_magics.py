@@ -478,3 +478,39 @@ for cell in ("%load_ext gpt_magic", "%predict clf a film", "%predict clf a film"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.splitlines() == ["no prediction where there is no text: row 0"] * 2
     assert done.stdout.count("'a film'") == 2
+
+
+# --- pairs, several labels, numbers ---------------------------------------------------------------------
+
+PAIRS = pd.DataFrame({"one": ["it rains", "it snows"] * 10, "other": ["it is wet", "it is hot"] * 10, "y": [1, 0] * 10})
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        '%%finetune pairs -o nli\ntext, label = ["one", "other"], "y"',
+        '%%finetune pairs -o nli\ntext = "one", "other"\nlabel = "y"',
+        """%finetune pairs -o nli --label y --text '["one", "other"]'""",
+        """%finetune pairs -o nli --label=y --text="('one', 'other')" --task classify""",
+    ],
+)
+def test_pairs_from_the_cell_and_by_flags(cell: str, shell: InteractiveShell) -> None:
+    shell.user_ns["pairs"] = PAIRS
+    run(shell, cell)
+    nli = shell.user_ns["nli"]
+    assert nli.columns == {"text": "one", "second text": "other", "label": "y"}
+    found = run(shell, '%predict nli "it rains" "it is wet" --probabilities')
+    assert found.columns.tolist() == ["one", "other", "prediction", "confidence", "p(0)", "p(1)"]
+    assert len(run(shell, '%%predict nli\n"it rains" "it is wet"\n"it snows" "it is hot"')) == 2
+    assert len(run(shell, "%predict nli pairs")) == 20
+
+
+def test_labels_decide_the_task_of_a_cell(shell: InteractiveShell) -> None:
+    shell.user_ns["tagged"] = films().assign(sentiment=[["good"], []] * 40)
+    shell.user_ns["rated"] = films().assign(sentiment=[0.5, 1.5] * 40)
+    for name, kind in (("tagged", "TunedMultilabel"), ("rated", "TunedRegressor"), ("toy", "TunedClassifier")):
+        run(shell, f"%%finetune {name} -o made")
+        assert type(shell.user_ns["made"]).__name__ == kind
+    run(shell, "%finetune toy -o made --style words --template '{text} So it is'")
+    assert type(shell.user_ns["made"]).__name__ == "TunedWords"
+    assert shell.user_ns["made"].template == "{text} So it is"

@@ -164,7 +164,7 @@ def test_the_figure_says_in_words_what_it_shows_and_can_be_saved() -> None:
     picture = figure(noisy_run())
     assert isinstance(picture, Figure)
     loss, scores = picture.axes
-    assert loss.get_ylabel() == "loss (nats)"
+    assert loss.get_ylabel() == "loss"
     assert [axes.get_xlabel() for axes in picture.axes] == ["step", "step"]
     assert [text.get_text() for text in loss.get_legend().get_texts()] == [
         *("each step", "smoothed", "validation", "best", "epoch")

@@ -1,5 +1,6 @@
 import warnings
 
+import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
@@ -56,3 +57,48 @@ def test_the_majority_is_that_of_the_training_rows() -> None:
 def test_a_tie_goes_to_the_label_seen_first() -> None:
     train = Examples(list("ab"), ["y", "x"], [0, 1])
     assert baselines.majority(train, Examples(["c"], ["y"], [0])) == (1.0, 1.0)
+
+
+# --- several labels, numbers, pairs ---------------------------------------------------------------------
+
+SEVERAL = [("fine plot", ("good", "plot")), ("fine film", ("good",)), ("dull plot", ("plot",)), ("dull film", ())]
+
+
+def several() -> Examples:
+    return Examples([text for text, _ in SEVERAL * 5], [labels for _, labels in SEVERAL * 5], list(range(20)))
+
+
+def test_most_frequent_labels_are_as_many_as_a_row_has() -> None:
+    """One a row on average, and "good" comes first of the two that are equally frequent."""
+    found = baselines.frequent_labels(several(), several(), ["good", "plot"])
+    truth = [[1, 1], [1, 0], [0, 1], [0, 0]] * 5
+    said = [[1, 0]] * 20
+    assert found[:2] == pytest.approx(
+        [f1_score(truth, said, average=kind, zero_division=0) for kind in ("micro", "macro")]
+    )
+
+
+def test_tfidf_learns_labels_one_by_one_those_of_all_rows_and_of_none_too() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert baselines.tfidf_label_sets(several(), several(), ["good", "plot"], seed=0) == [1.0, 1.0, 1.0]
+        same = Examples(["a film"] * 4, [("all",)] * 4, list(range(4)))
+        assert baselines.tfidf_label_sets(same, same, ["all", "none"], seed=0) == [1.0, 0.5, 1.0]
+
+
+def test_numbers_are_compared_with_their_mean_and_a_ridge() -> None:
+    rng = np.random.default_rng(0)
+    count = rng.integers(1, 6, 80)
+    data = Examples(["fine " * n + "film" for n in count], (count * 2.5).tolist(), list(range(80)))
+    mean = baselines.mean_number(data, data)
+    assert mean[0] == pytest.approx(np.abs(count * 2.5 - count.mean() * 2.5).mean())
+    assert mean[2] == pytest.approx(0)
+    assert np.isnan(mean[3])
+    ridge = baselines.tfidf_numbers(data, data, seed=0)
+    assert ridge[1] < mean[1] / 2
+    assert ridge[3] > 0.9
+
+
+def test_pairs_are_counted_together() -> None:
+    data = Examples([("a plot", "fine"), ("a plot", "dull")] * 5, ["good", "bad"] * 5, list(range(10)))
+    assert baselines.tfidf(data, data, seed=0) == (1.0, 1.0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, classification_report, confusion_matrix, f1_score, log_loss
 
-from gpt_magic.tasks.classify import softmax
+from gpt_magic.inference.calibration import softmax
 from gpt_magic.tasks.evaluation import evaluate_classes
 
 CLASSES = {"str": ["ham", "spam", "食物", "动物"], "int": [0, 1, 7, -1], "bool": [False, True]}

@@ -1,0 +1,213 @@
+"""Classification by words: the language model says how likely the name of each label is behind a text."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, field
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from gpt_magic.data.checks import Text
+from gpt_magic.data.labelled import LabelledData
+from gpt_magic.data.tokens import length_facts, length_picture, token_ids
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.loop import Hidden
+from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural, short
+from gpt_magic.inference.calibration import Calibration
+from gpt_magic.inference.label_tree import LabelTree, label_tree, score_labels
+from gpt_magic.models.find import Base
+from gpt_magic.models.load import closing_tokens, load_language_model
+from gpt_magic.tasks import baselines
+from gpt_magic.tasks.classify import class_fact, quick_metrics
+from gpt_magic.tasks.labelled import long_texts, refuse_long, settle_temperature
+from gpt_magic.tasks.language import Learned, NextToken, encode
+from gpt_magic.tasks.task import Check, Completed, Row, Rows, Task
+
+PLACE = "{text}"  # where the text stands in a template
+
+
+@dataclass
+class WordsTask(Task):
+    """``task = "classify"``, ``style = "words"``."""
+
+    name = "classify"
+    kind = "words"
+    scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
+    ignores = ("class_weights", "samples", "sample_tokens")
+    compares_base = True
+
+    data: LabelledData
+    _vocabulary: int = field(init=False, default=0)
+    _tree: LabelTree = field(init=False)
+    _calibration: Calibration | None = field(init=False, default=None)
+
+    @property
+    def template(self) -> str:
+        """The template in use."""
+        return check_template(self.options.template, self.data.roles.columns["label"])
+
+    @property
+    def objective(self) -> NextToken:
+        """Cross-entropy of the tokens of each text's label."""
+        return NextToken(self._vocabulary)
+
+    def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
+        """Prompts with the names of their labels, of which the names and the ends are learned."""
+        data, truncate = self.data, self.options.truncate
+        self.tokenizer = tokenizer
+        named = label_ids(data.classes, tokenizer, self.template)
+        self._tree = label_tree(named)
+        number = {label: i for i, label in enumerate(data.classes)}
+        made, lengths, warnings = [], [], []
+        for what, examples in (("training", data.train), ("validation", data.valid)):
+            room = prompt_room(limit, named)
+            ids, found = prompts(examples.texts, tokenizer, self.template, room, truncate, examples.index, check)
+            ends = [named[number[label]] for label in examples.labels]
+            rows = zip(ids, ends, examples.index, strict=True)
+            made.append(encode((_learned(*row) for row in rows), limit))
+            lengths.append(found)
+            warnings += long_texts(found, room, truncate, what, examples.index)
+        return Rows(
+            train=made[0],
+            valid=made[1],
+            facts=[
+                class_fact(data.train.labels, data.classes),
+                ("words", f"behind {short(self.template)}, such as {label_text(data.classes[0], self.template)!r}"),
+                *length_facts(lengths[0], int(made[0].lengths().sum())),
+            ],
+            warnings=warnings,
+            lengths=length_picture(lengths[0], limit),
+        )
+
+    def load(self, base: Base) -> Any:
+        """The base with its language-model head."""
+        model = load_language_model(base, self.options.dropout)
+        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        return model
+
+    def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
+        """Loss in nats a token of the right labels, accuracy and macro F1 of the likeliest labels."""
+        scores, truth = self._scored(model, rows, hidden, check)
+        tokens = sum(map(len, rows.scored))
+        found = quick_metrics(scores, truth, np.ones(len(truth)))
+        return {**found, "loss": -float(scores[np.arange(len(truth)), truth].astype(np.float64).sum()) / tokens}
+
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
+        """A temperature."""
+        if not (self.options.calibrate and len(rows)):
+            return Completed()
+        scores, truth = self._scored(model, rows, hidden, lambda: None)
+        self._calibration, said = settle_temperature(scores, truth, self.options.seed)
+        return said
+
+    def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
+        """The majority class, and TF-IDF + logistic regression."""
+        return baselines.compare(self.data.train, self.data.valid, self.options.seed, stop)
+
+    def own(self) -> dict[str, Any]:
+        """The classes, the template, and how the temperature was settled."""
+        return {
+            "classes": list(self.data.classes),
+            "template": self.template,
+            "calibration": asdict(self._calibration) if self._calibration else None,
+        }
+
+    def _scored(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the labels for validation rows, ``(rows, classes)``, and the numbers of the true ones."""
+        starts = [ids[: scored[0] + 1] for ids, scored in zip(rows.ids, rows.scored, strict=True)]
+        number = {label: i for i, label in enumerate(self.data.classes)}
+        truth = np.array([number[label] for label in self.data.valid.labels])
+        return score_labels(model, starts, self._tree, hidden, check), truth
+
+
+def check_template(template: str | None, label: str) -> str:
+    """The template as given, or the default: the text, a line break, the label's column and a colon.
+
+    Raises:
+        OptionError: it has no one place for the text.
+    """
+    if template is None:
+        return f"{PLACE}\n{label.replace(PLACE, 'label')}:"
+    if template.count(PLACE) != 1:
+        raise OptionError(f"template = {short(template)}: must hold {PLACE} once, where the text goes")
+    return template
+
+
+def label_text(label: Hashable, template: str) -> str:
+    """How a label is written behind a prompt."""
+    return str(label) if template[-1:].isspace() else f" {label}"
+
+
+def label_ids(classes: Sequence[Hashable], tokenizer: Any, template: str) -> list[list[int]]:
+    """Token ids of each label as it is written behind a prompt, with the end-of-text token that ends it.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-text token.
+        DataError: two labels have the same tokens.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ModelError("the base's tokenizer has no end-of-text token to tell where a label ends: set its eos_token")
+    texts = [label_text(label, template) for label in classes]
+    found = [[*ids, end] for ids in token_ids(texts, tokenizer, [short(label) for label in classes], whole=False)]
+    alike = [label for label, ids in zip(classes, found, strict=True) if found.count(ids) > 1]
+    if alike:
+        raise DataError(f"the tokenizer makes the same tokens of the labels {listing(map(short, alike))}")
+    return found
+
+
+def prompt_room(limit: int, named: Sequence[Sequence[int]]) -> int:
+    """Tokens that a prompt may have, so that of the longest label all but the end can be read behind it."""
+    return limit + 1 - max(map(len, named))
+
+
+def prompts(
+    texts: Sequence[Text],
+    tokenizer: Any,
+    template: str,
+    room: int,
+    truncate: str,
+    index: Sequence[Any],
+    check: Check = lambda: None,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Token ids of each text in the template, the three parts tokenised apart and the text cut so that all fits.
+
+    The two texts of a pair stand in two lines.
+
+    Args:
+        room: most tokens of a prompt.
+        truncate: ``head`` keeps the beginning of a text, ``tail`` the end, ``error`` refuses.
+        index: the rows' names, for messages.
+
+    Returns:
+        The ids, ``(tokens,)`` each, and the lengths before cutting, ``(texts,)``.
+
+    Raises:
+        OptionError: there is no room for a text.
+        DataError: with ``truncate="error"``, a prompt is longer than ``room``.
+    """
+    before, after = template.split(PLACE)
+    opening = tokenizer(before)["input_ids"]
+    opening = opening[: len(opening) - closing_tokens(tokenizer)]
+    closing = tokenizer(after, add_special_tokens=False)["input_ids"]
+    left = room - len(opening) - len(closing)
+    if left < 1:
+        raise OptionError(
+            f"max_length leaves {plural(max(room, 0), 'token')} for a prompt, and the template alone has "
+            f"{len(opening) + len(closing):,}: a shorter template, shorter labels or a larger max_length"
+        )
+    whole = [text if isinstance(text, str) else "\n".join(text) for text in texts]
+    ids, lengths = [], np.zeros(len(texts), dtype=np.int64)
+    for number, row in enumerate(token_ids(whole, tokenizer, index, check, whole=False)):
+        lengths[number] = len(opening) + len(row) + len(closing)
+        kept = row[-left:] if truncate == "tail" else row[:left]
+        ids.append(np.array([*opening, *kept, *closing], dtype=np.int32))
+    if truncate == "error":
+        refuse_long(lengths, room, index)
+    return ids, lengths
+
+
+def _learned(prompt: np.ndarray, end: Sequence[int], row: Any) -> Learned:
+    """A prompt and the label behind it, which is learned."""
+    ids = np.concatenate([prompt, np.array(end, dtype=np.int32)])
+    return Learned(ids, np.arange(len(ids)) >= len(prompt), row)
