@@ -55,9 +55,10 @@ class Options(Configurable):
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
     task = Enum(
-        ["auto", "classify", "generate"],
+        ["auto", "classify", "generate", "tag"],
         "auto",
-        help="What to learn: labels of texts, or to write on from a text; auto decides from the columns.",
+        help="What to learn: labels of texts, to write on from a text, or to find entities in it; auto decides from "
+        "the columns.",
     ).tag(group="data", config=True)
     text = Unicode(None, allow_none=True, help="Column with the texts; found by name when not given.").tag(
         group="data", kind="column", config=True
@@ -73,6 +74,15 @@ class Options(Configurable):
     ).tag(group="data", kind="column", config=True)
     messages = Unicode(
         None, allow_none=True, help="generate: column with lists of {role, content}; the assistant's are learned."
+    ).tag(group="data", kind="column", config=True)
+    tokens = Unicode(None, allow_none=True, help="tag: column with lists of words.").tag(
+        group="data", kind="column", config=True
+    )
+    tags = Unicode(
+        None, allow_none=True, help="tag: column with lists of the words' tags: BIO, IOB1, BIOES, BILOU or IO."
+    ).tag(group="data", kind="column", config=True)
+    entities = Unicode(
+        None, allow_none=True, help="tag: column with lists of {start, end, label}, in characters of the text."
     ).tag(group="data", kind="column", config=True)
     missing = Enum(
         ["error", "drop"],
@@ -103,6 +113,11 @@ class Options(Configurable):
         min=0.0,
         max=0.9,
         help="Dropout probability while training; default: the model's own (gpt2 0.1, nano 0).",
+    ).tag(group="model", config=True)
+
+    repeat = Bool(
+        False,
+        help="tag: read every text twice and tag the second reading, so that each word is seen with what follows it.",
     ).tag(group="model", config=True)
 
     # --- training -----------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from gpt_magic.data.columns import NAMES
 from gpt_magic.data.labelled import LabelledData, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
 from gpt_magic.data.sources import read_table
+from gpt_magic.data.tagged import TaggedData, is_tagged, read_tagged
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = LabelledData | PassageData
+Data = LabelledData | PassageData | TaggedData
 
 
 def read_data(options: Options) -> Data:
@@ -24,9 +25,10 @@ def read_data(options: Options) -> Data:
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
     frame = read_table(options.data)
-    if choose_task(options, frame) == "generate":
-        return read_passages(options, frame)
-    return read_labelled(options, frame)
+    task = choose_task(options, frame)
+    if task == "tag":
+        return read_tagged(options, frame)
+    return read_passages(options, frame) if task == "generate" else read_labelled(options, frame)
 
 
 def choose_task(options: Options, frame: "pd.DataFrame") -> str:
@@ -36,11 +38,20 @@ def choose_task(options: Options, frame: "pd.DataFrame") -> str:
         OptionError: columns are given that do not belong to the task.
     """
     writing = [name for name in ("prompt", "completion", "messages") if getattr(options, name) is not None]
+    tagging = [name for name in ("tokens", "tags", "entities") if getattr(options, name) is not None]
     task = str(options.task)
+    if task == "auto" and not writing and is_tagged(options, frame):
+        task = "tag"
     if task == "auto":
         task = "generate" if writing or (options.label is None and _is_for_writing(options, frame)) else "classify"
     if task == "classify" and writing:
         raise OptionError(f"{writing[0]} is for task = 'generate'; to classify give text and label")
+    if task != "tag" and tagging:
+        raise OptionError(f"{tagging[0]} is for task = 'tag', which finds entities in texts")
+    if task == "tag" and (writing or options.label is not None):
+        raise OptionError(
+            f"{[*writing, 'label'][0]} is not for task = 'tag': give tokens and tags, or text and entities"
+        )
     if task == "generate" and options.label is not None:
         raise OptionError(
             "label is for task = 'classify'; to generate give text, or prompt and completion, or messages"

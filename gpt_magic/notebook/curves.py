@@ -15,13 +15,15 @@ from gpt_magic.engine.events import Evaluated, Stepped
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "f1": "F1",
+    "token_accuracy": "token accuracy",
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }
-SHARES = ("accuracy", "macro_f1")  # said as percentages
+SHARES = ("accuracy", "macro_f1", "f1", "token_accuracy")  # said as percentages
 _PLOTTED = (*SHARES, "bits_per_character")  # a perplexity that begins at 700 would hide that it went from 5 to 4
 LOWER_IS_BETTER = ("perplexity", "bits_per_character")
-_COUNTS = ("tokens", "rows")  # numbers that are no scores
+_COUNTS = ("tokens", "rows", "words")  # numbers that are no scores
 _MOST_POINTS = 500  # a curve is thinned to about so many
 
 Floats = NDArray[np.float64]

@@ -30,7 +30,7 @@ class ClassifyTask(Task):
     name = "classify"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
 
-    ignores = ("samples", "sample_tokens")
+    ignores = ("samples", "sample_tokens", "repeat")
 
     data: LabelledData
 

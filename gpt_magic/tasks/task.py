@@ -92,6 +92,7 @@ def make_task(options: Options, data: Any) -> Task:
     """The task that ``data`` was read for."""
     from gpt_magic.tasks.classify import ClassifyTask
     from gpt_magic.tasks.generate import GenerateTask
+    from gpt_magic.tasks.tag import TagTask
 
-    kinds: dict[str, type[Task]] = {kind.name: kind for kind in (ClassifyTask, GenerateTask)}
+    kinds: dict[str, type[Task]] = {kind.name: kind for kind in (ClassifyTask, GenerateTask, TagTask)}
     return kinds[data.task](options, data)
