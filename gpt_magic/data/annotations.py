@@ -1,6 +1,7 @@
 """The cells of a table of sentences, checked one by one: lists of tokens, of tags, of entities."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def check_tags(sequences: Sequence[Sequence[str]], index: Sequence[Any], column:
         raise DataError(f"{what}, {rows([row])}: the tag {short(tag)} in {column!r} has no B- or I- before it")
     if not any(tag == OUTSIDE for tags in sequences for tag in tags):
         raise DataError(
-            f"{what}: no tag in {column!r} is 'O', nor has one of them a B- or I- before it, such as {short(tag)}: tags "
-            "mark entities, and O all else"
+            f"{what}: the tags in {column!r}, such as {short(tag)}, have no B- or I- before them, and none is 'O': "
+            "they do not mark entities"
         )
 
 
@@ -78,7 +79,7 @@ def read_entities(cell: Any, text: str, column: str, where: str) -> tuple[list[S
         trimmed += inner != (start, end)
         spans.append(((*inner, label), number))
     spans.sort()
-    for (before, first), (after, second) in zip(spans, spans[1:], strict=False):
+    for (before, first), (after, second) in pairwise(spans):
         if after[0] < before[1]:
             raise DataError(
                 f"{where}: entities {first} and {second} in {column!r}, from {before[0]} to {before[1]} and from "

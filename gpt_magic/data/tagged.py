@@ -44,8 +44,12 @@ class Sentences:
     def take(self, positions: Iterable[int]) -> "Sentences":
         """The sentences at ``positions``."""
         chosen = list(positions)
-        parts = (self.texts, self.words, self.tags, self.index)
-        return Sentences(*([part[i] for i in chosen] for part in parts))
+        return Sentences(
+            [self.texts[i] for i in chosen],
+            [self.words[i] for i in chosen],
+            [self.tags[i] for i in chosen],
+            [self.index[i] for i in chosen],
+        )
 
 
 @dataclass
@@ -144,9 +148,12 @@ def check_sentences(
         DataError: something is missing or of a kind that cannot be used (with ``missing="drop"`` missing ones are
             left out and counted in ``findings``).
     """
+    import pandas as pd
+
     first, second = roles.columns.values()
     if "tokens" in roles.columns:
-        frame = frame.assign(**{first: [None if _is_blank(cell) else cell for cell in frame[first]]})
+        tokens = [None if is_blank(cell) else cell for cell in frame[first]]
+        frame = frame.assign(**{first: pd.Series(tokens, frame.index, dtype=object)})
     else:
         check_texts(frame[first], f"column {first!r}", what)
     both = f"both {' and '.join(f'{role} in {column!r}' for role, column in roles.columns.items())}"
@@ -169,9 +176,7 @@ def check_known_types(sentences: Sentences, types: Sequence[str], where: str) ->
                 )
 
 
-def _from_tokens(
-    frame: "pd.DataFrame", columns: tuple[str, str], notes: list[tuple[str, str]], what: str
-) -> Sentences:
+def _from_tokens(frame: "pd.DataFrame", columns: tuple[str, str], notes: list[tuple[str, str]], what: str) -> Sentences:
     read: list[tuple[list[str], list[str]]] = []
     blanks = 0
     for row, tokens, tags in zip(frame.index, *(frame[column] for column in columns), strict=True):
@@ -223,8 +228,14 @@ def _from_spans(frame: "pd.DataFrame", columns: tuple[str, str], notes: list[tup
     return made
 
 
-def _is_blank(cell: Any) -> bool:
-    return hasattr(cell, "__len__") and not isinstance(cell, str) and not any(str(token).strip() for token in cell)
+def is_list(cell: Any) -> bool:
+    """Whether a cell holds several things."""
+    return isinstance(cell, list | tuple | np.ndarray)
+
+
+def is_blank(cell: Any) -> bool:
+    """Whether a cell is a list without a token that has a character."""
+    return is_list(cell) and not any(str(token).strip() for token in cell)
 
 
 def _named(frame: "pd.DataFrame", role: str) -> list[str]:
@@ -235,7 +246,7 @@ def _named(frame: "pd.DataFrame", role: str) -> list[str]:
 def _lists(frame: "pd.DataFrame", role: str, kind: Any) -> bool:
     """Whether a column with a usual name of a role holds lists, and in the first of them what is of ``kind``."""
     for column in _named(frame, role):
-        first = next((cell for cell in frame[column] if isinstance(cell, list | tuple | np.ndarray) and len(cell)), None)
+        first = next((cell for cell in frame[column] if is_list(cell) and len(cell)), None)
         if first is not None and isinstance(first[0], kind):
             return True
     return False

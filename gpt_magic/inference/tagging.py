@@ -86,7 +86,7 @@ def allowed(tags: int) -> np.ndarray:
 def best_tags(scores: np.ndarray) -> np.ndarray:
     """The likeliest tags that are valid BIO (Viterbi 1967), ``(words,)``, from log-probabilities ``(words, tags)``."""
     may = allowed(scores.shape[1])
-    chosen = scores.argmax(axis=1)
+    chosen: np.ndarray = scores.argmax(axis=1)
     if may[np.concatenate([[0], chosen[:-1]]), chosen].all():
         return chosen  # the likeliest of all is valid
     steps = np.where(may, 0.0, -np.inf)

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -109,8 +109,8 @@ def tag_numbers(tags: Sequence[str], types: Sequence[str]) -> np.ndarray:
     return np.array([number[tag] for tag in tags], dtype=np.int64)
 
 
-def frequent_tags(train: Sentences, valid: Sentences, types: Sequence[str]) -> dict[str, Any]:
-    """Scores on ``valid`` of giving each word the tag that it has most often in ``train``; ``O`` to an unknown one."""
+def frequent_tags(train: Sentences, valid: Sentences, types: Sequence[str]) -> Found:
+    """What is found in ``valid`` by giving each word its most frequent tag in ``train``, and ``O`` to unknown ones."""
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text, words, tags in zip(train.texts, train.words, train.tags, strict=True):
         for (start, end), tag in zip(words.tolist(), tags, strict=True):
@@ -120,7 +120,7 @@ def frequent_tags(train: Sentences, valid: Sentences, types: Sequence[str]) -> d
     for text, words, tags in zip(valid.texts, valid.words, valid.tags, strict=True):
         said = [usual.get(text[start:end], OUTSIDE) for start, end in words.tolist()]
         found.add(tag_numbers(tags, types), tag_numbers(to_bio(said, TagCount(set())), types))
-    return found.scores()
+    return found
 
 
 def nothing_found(valid: Sentences) -> dict[str, float]:

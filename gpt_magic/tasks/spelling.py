@@ -31,7 +31,7 @@ class Spelled:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a text that is read at once: its tokens from ``start`` to ``end``, its words from ``first`` to ``stop``."""
+    """A part of a text that is read at once: tokens from ``start`` to ``end``, words from ``first`` to ``stop``."""
 
     start: int
     end: int

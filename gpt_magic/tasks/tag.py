@@ -1,12 +1,12 @@
 """Tagging: named entities, slots and the like; a BIO tag for each word of a text."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from gpt_magic.data.schemes import bio_labels
@@ -86,8 +86,8 @@ class TagTask(Task):
     def compare(self, stop: Event) -> tuple[list[Row], list[str]]:  # noqa: ARG002  # it takes a moment
         """The most frequent tag of each word, and no entity at all."""
         data = self.data
-        usual, nothing = frequent_tags(data.train, data.valid, data.types), nothing_found(data.valid)
-        said = {"most frequent tag of each word": usual, "no entities at all": nothing}
+        usual = frequent_tags(data.train, data.valid, data.types).scores()
+        said = {"most frequent tag of each word": usual, "no entities at all": nothing_found(data.valid)}
         return [(who, [scores[name] for name in self.scores]) for who, scores in said.items()], []
 
     def own(self) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def measure(
     model: nn.Module,
     rows: Encoded,
     tally: Tally,
-    tags: Any,
-    types: list[str],
+    tags: Iterable[np.ndarray],
+    types: Sequence[str],
     hidden: Hidden,
     check: Check = lambda: None,
 ) -> tuple[float, Found]:
