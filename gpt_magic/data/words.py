@@ -1,6 +1,7 @@
 """Where the words of a text stand: words of a text, and a text of words."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import regex
@@ -39,14 +40,11 @@ def join_words(tokens: Sequence[str]) -> tuple[str, np.ndarray]:
     Returns:
         The text, and start and end of each word in it, ``(words, 2)``.
     """
-    parts: list[str] = []
-    for token in tokens:
-        if parts and _spaced(parts[-1][-1], token[0]):
-            parts.append(" ")
-        parts.append(token)
-    lengths = np.cumsum([0, *map(len, parts)])
-    at = [place for place, part in enumerate(parts) if part != " "]
-    return "".join(parts), np.stack([lengths[:-1][at], lengths[1:][at]], axis=1).astype(np.int32)
+    gaps = [" " if _spaced(before[-1], after[0]) else "" for before, after in pairwise(tokens)]
+    spaced = [gap + token for gap, token in zip(["", *gaps], tokens, strict=False)]
+    ends = np.cumsum([len(part) for part in spaced], dtype=np.int32)
+    starts = ends - np.array([len(token) for token in tokens], dtype=np.int32)
+    return "".join(spaced), np.stack([starts, ends], axis=1)
 
 
 def _spaced(before: str, after: str) -> bool:
