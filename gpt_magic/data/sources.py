@@ -118,7 +118,9 @@ def _named(frame: Any, dataset: Any) -> Any:
         of_each = getattr(getattr(feature, "feature", None), "names", None)
         if of_each and column in frame.columns:
             known = dict(enumerate(of_each))  # a number without a name is left for the reader to refuse
-            frame[column] = [cell if cell is None else [known.get(n, n) for n in cell.tolist()] for cell in frame[column]]
+            frame[column] = [
+                cell if cell is None else [known.get(n, n) for n in cell.tolist()] for cell in frame[column]
+            ]
     return frame
 
 

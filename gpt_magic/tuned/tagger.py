@@ -100,7 +100,8 @@ class TunedTagger(TunedModel):
         empty = blank(cells)
         some = cells[~empty]
         asked = [_listed(cell, f"data, row {row}") if listed else _written(cell) for row, cell in some.items()]
-        answers = [self._answer(one, *found) for one, found in zip(asked, self._tagged(asked, some), strict=True)]
+        scores = self._scores([one.text for one in asked], [one.words for one in asked], list(some.index))
+        answers = [self._answer(*pair) for pair in zip(asked, scores, strict=True)]
         columns: dict[str, Sequence[Any]] = {"entities": [found for found, _ in answers]}
         if listed:
             columns = {"text": [one.text for one in asked], "tags": [tags for _, tags in answers], **columns}
@@ -180,22 +181,21 @@ class TunedTagger(TunedModel):
 
         return Reader(self.tokenizer, self.max_length, self.repeat)
 
-    def _tagged(self, asked: Sequence[_Asked], cells: "pd.Series[Any]") -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Numbers of the best tags ``(words,)`` and their probabilities ``(words,)``, one text after another."""
-        from gpt_magic.inference.tagging import best_tags, score_words
+    def _scores(self, texts: list[str], words: list[np.ndarray], index: list[Any]) -> Iterator[np.ndarray]:
+        """Log-probabilities of the tags, ``(words, tags)``, one text after another."""
+        from gpt_magic.inference.tagging import score_words
         from gpt_magic.tasks.spelling import Tally
 
-        tally, texts, words = Tally(), [one.text for one in asked], [one.words for one in asked]
-        unknown = (np.zeros(len(places), dtype=np.int64) for places in words)
-        rows = self._reader().encode(texts, words, unknown, list(cells.index), tally)
-        for scores in score_words(self.model, rows, tally.windows, self.hidden):
-            best = best_tags(scores)
-            yield best, np.exp(scores[np.arange(len(best)), best])
+        tally, unknown = Tally(), (np.zeros(len(places), dtype=np.int64) for places in words)
+        rows = self._reader().encode(texts, words, unknown, index, tally)
+        return score_words(self.model, rows, tally.windows, self.hidden)
 
-    def _answer(self, asked: _Asked, best: np.ndarray, chances: np.ndarray) -> tuple[list[dict[str, Any]], list[str]]:
+    def _answer(self, asked: _Asked, scores: np.ndarray) -> tuple[list[dict[str, Any]], list[str]]:
         """The entities of a text, and the tags of its listed tokens."""
-        from gpt_magic.inference.tagging import entities
+        from gpt_magic.inference.tagging import best_tags, entities
 
+        best = best_tags(scores)
+        chances = np.exp(scores[np.arange(len(best)), best])
         found = []
         for first, stop, kind in entities(best):
             start, end = int(asked.words[first, 0]), int(asked.words[stop - 1, 1])

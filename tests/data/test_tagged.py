@@ -202,7 +202,7 @@ def test_validation_data_are_read_by_themselves() -> None:
 
 def test_rows_without_tokens_are_named_or_dropped() -> None:
     gaps = table([[], None, [" "], *TOKENS[3:]], [[], ["O"], ["O"], *TAGS[3:]])
-    with pytest.raises(DataError, match="column 'tokens' is empty in rows r0, r1, r2. Fill them"):
+    with pytest.raises(DataError, match=r"column 'tokens' is empty in rows r0, r1, r2\. Fill them"):
         read(gaps)
     found = read(gaps, missing="drop")
     assert (found.findings.dropped, len(found.train), found.rows) == (3, 1, 4)
