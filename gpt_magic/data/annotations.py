@@ -39,10 +39,10 @@ def plain_tags(cell: Any, column: str, where: str) -> list[str]:
 
 def check_tags(sequences: Sequence[Sequence[str]], index: Sequence[Any], column: str, what: str) -> None:
     """Raise `DataError` when types stand with and without a prefix, or there is nothing but bare types."""
-    bare = {tag: row for tags, row in zip(sequences, index, strict=True) for tag in tags if _is_bare(tag)}
-    if not bare:
+    bare = ((tag, row) for tags, row in zip(sequences, index, strict=True) for tag in tags if _is_bare(tag))
+    tag, row = next(bare, (OUTSIDE, None))
+    if tag == OUTSIDE:
         return
-    tag, row = next(iter(bare.items()))
     if any(tag != OUTSIDE and not _is_bare(tag) for tags in sequences for tag in tags):
         raise DataError(f"{what}, {rows([row])}: the tag {short(tag)} in {column!r} has no B- or I- before it")
     if not any(tag == OUTSIDE for tags in sequences for tag in tags):
