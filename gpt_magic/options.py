@@ -46,7 +46,8 @@ class Options(Configurable):
 
     # --- data ---------------------------------------------------------------------------------------
     data = AnyTrait(
-        None, help="DataFrame, list of dicts or of texts, datasets.Dataset, or a CSV, TSV, JSONL, TXT or Parquet path."
+        None,
+        help="DataFrame, list of dicts or of texts, datasets.Dataset, a CSV, TSV, JSONL, TXT, Parquet or CoNLL path.",
     ).tag(group="data", kind="table", expects="the name of a DataFrame or the path of a file")
     valid = AnyTrait(None, help="Validation data, in any form that data takes; its columns have the same names.").tag(
         group="data", kind="table", expects="the name of a DataFrame or the path of a file"

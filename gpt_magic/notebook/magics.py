@@ -229,9 +229,8 @@ def _model(name: str, names: Mapping[str, Any]) -> Any:
 
 def _check_flags(name: str, task: str, flags: Mapping[str, Any]) -> None:
     """Refuse flags that are for another kind of model."""
-    labels, does = task not in ("generate", "tag"), {"generate": "writes", "tag": "tags"}.get(task, "labels")
-    wrong = [flag for flag in flags if (flag in SETTINGS and does != "writes")]
-    wrong += [flag for flag in flags if flag == "--probabilities" and not labels]
+    does, own = {"generate": ("writes", [*SETTINGS]), "tag": ("tags", [])}.get(task, ("labels", ["--probabilities"]))
+    wrong = [flag for flag in flags if flag in (*SETTINGS, "--probabilities") and flag not in own]
     if wrong:
         other = "write" if wrong[0] in SETTINGS else "label"
         raise OptionError(

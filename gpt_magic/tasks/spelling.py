@@ -63,6 +63,9 @@ class Reader:
         repeat: every text is read twice, a line break between, and the words of the second reading are scored: in it
             a causal model knows what follows (arXiv 2601.17585).
 
+    Attributes:
+        limit: most tokens of a text in a row.
+
     Raises:
         OptionError: no two readings fit into ``limit``.
     """
@@ -71,8 +74,8 @@ class Reader:
         self._tokenizer, self._repeat = tokenizer, repeat
         between = tokenizer(_BETWEEN, add_special_tokens=False)["input_ids"] if repeat else []
         self._between = np.array(between, dtype=np.int32)
-        self._limit = (limit - len(between)) // 2 if repeat else limit
-        if self._limit < 1:
+        self.limit = (limit - len(between)) // 2 if repeat else limit
+        if self.limit < 1:
             raise OptionError(f"max_length = {limit}: with repeat = True a text is read twice, so {limit + 1} at least")
 
     def encode(
@@ -107,10 +110,10 @@ class Reader:
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Any]]:
         spelled = spell(texts, words, self._tokenizer, index, check)
         for one, expected, row in zip(spelled, targets, index, strict=True):
-            parts = windows(one.last, self._limit, both_sides=self._repeat)
+            parts = windows(one.last, self.limit, both_sides=self._repeat)
             tally.windows.append(len(parts))
             tally.lengths.append(len(one.ids))
-            if int(np.diff(one.last, prepend=-1).max()) > self._limit:
+            if int(np.diff(one.last, prepend=-1).max()) > self.limit:
                 tally.long.append(row)
             for part in parts:
                 ids, at = one.ids[part.start : part.end], one.last[part.first : part.stop] - part.start

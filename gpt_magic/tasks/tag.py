@@ -69,7 +69,7 @@ class TagTask(Task):
             valid=valid,
             facts=facts,
             warnings=warnings,
-            lengths=length_picture(lengths, limit),
+            lengths=length_picture(lengths, reader.limit),
             noun="window" if windows else "row",
         )
 
