@@ -87,7 +87,7 @@ def read_tagged(options: Options, frame: "pd.DataFrame") -> TaggedData:
         rarest = [min(types_of([tags]), key=lambda kind: (counts[kind], kind), default="") for tags in train.tags]
         kept, aside, how = split(train.texts, rarest, options.valid_fraction, options.seed)
         train, valid = train.take(kept), train.take(aside)
-        how = how.replace("stratified split", "split by each row's rarest entity")
+        how += ", by each row's rarest entity" if how.startswith("stratified") else ""
     else:
         valid_frame = read_table(options.valid, "valid")
         find_roles_in_valid(valid_frame, roles)

@@ -184,7 +184,7 @@ def test_a_rare_entity_is_on_both_sides_of_the_split() -> None:
     found = read(table([[f"name {i}"] for i in range(40)], tags), valid_fraction=0.25)
     assert (len(found.train), len(found.valid)) == (30, 10)
     assert [sum(row == ["B-LOC"] for row in part.tags) for part in (found.train, found.valid)] == [3, 1]
-    assert found.split == "split by each row's rarest entity of 25%, seed 42"
+    assert found.split == "stratified split of 25%, seed 42, by each row's rarest entity"
     assert not {*found.train.index} & {*found.valid.index}
 
 
