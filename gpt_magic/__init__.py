@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gpt_magic import samples
     from gpt_magic.door import finetune
     from gpt_magic.saved import load
-    from gpt_magic.tuned import TunedClassifier, TunedGenerator, TunedModel
+    from gpt_magic.tuned import TunedAnswerer, TunedClassifier, TunedGenerator, TunedModel
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "OptionError",
     "RunAbandoned",
     "TrainingError",
+    "TunedAnswerer",
     "TunedClassifier",
     "TunedGenerator",
     "TunedModel",
@@ -32,7 +33,7 @@ __all__ = [
 _LAZY = {
     "finetune": "gpt_magic.door",
     "load": "gpt_magic.saved",
-    **dict.fromkeys(("TunedModel", "TunedClassifier", "TunedGenerator"), "gpt_magic.tuned"),
+    **dict.fromkeys(("TunedModel", "TunedAnswerer", "TunedClassifier", "TunedGenerator"), "gpt_magic.tuned"),
 }
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
-    """Fine-tune a GPT-2 to label texts or to write them.
+    """Fine-tune a GPT-2 to label texts, to write them, or to answer questions about them.
 
     Args:
         data: DataFrame, list of dicts, ``datasets.Dataset``, a list of texts, or a CSV, TSV, JSONL, TXT or
@@ -18,7 +18,7 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
         **options: the options of ``%%finetune``, by the same names; ``%finetune -h`` lists them.
 
     Returns:
-        The tuned model, a `TunedClassifier` or `TunedGenerator`; with ``dry_run=True`` the pre-flight.
+        The tuned model, a `TunedClassifier`, `TunedGenerator` or `TunedAnswerer`; with ``dry_run=True`` the pre-flight.
 
     Raises:
         OptionError, DataError, ModelError: something is wrong with the input; nothing was trained.

@@ -55,9 +55,10 @@ class Options(Configurable):
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
     task = Enum(
-        ["auto", "classify", "generate"],
+        ["auto", "classify", "generate", "answer"],
         "auto",
-        help="What to learn: labels of texts, or to write on from a text; auto decides from the columns.",
+        help="What to learn: labels of texts, to write on from a text, or to answer questions about a context; auto "
+        "decides from the columns.",
     ).tag(group="data", config=True)
     text = Unicode(None, allow_none=True, help="Column with the texts; found by name when not given.").tag(
         group="data", kind="column", config=True
@@ -74,10 +75,33 @@ class Options(Configurable):
     messages = Unicode(
         None, allow_none=True, help="generate: column with lists of {role, content}; the assistant's are learned."
     ).tag(group="data", kind="column", config=True)
+    question = Unicode(
+        None, allow_none=True, help="answer: column with the questions; found by name when not given."
+    ).tag(group="data", kind="column", config=True)
+    context = Unicode(None, allow_none=True, help="answer: column with the texts that the questions are about.").tag(
+        group="data", kind="column", config=True
+    )
+    answer = Unicode(
+        None,
+        allow_none=True,
+        help="answer: column with a text, a list of reference answers (empty: there is none), or SQuAD's answers.",
+    ).tag(group="data", kind="column", config=True)
+    answer_start = Unicode(
+        None,
+        allow_none=True,
+        help="answer: column with the character of the context at which the answer begins; without it answers are "
+        "searched for.",
+    ).tag(group="data", kind="column", config=True)
+    style = Enum(
+        ["auto", "head", "words", "extract", "write"],
+        "auto",
+        help="answer: extract marks the answer in the context, write writes it; auto: extract.",
+    ).tag(group="data", config=True)
     missing = Enum(
         ["error", "drop"],
         "error",
-        help="Rows with an empty column in use: stop and name them, or leave them out and say so.",
+        help="Rows with an empty column in use, or an answer that is not in its context: stop and name them, or leave "
+        "them out and say so.",
     ).tag(group="data", config=True)
     max_length = Int(
         None,

@@ -24,6 +24,10 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "prompt": (("prompt", "prompts"), ("instruction", "question", "input", "source", "context")),
     "completion": (("completion", "completions"), ("response", "answer", "output", "target", "reply")),
     "messages": (("messages",), ("conversation", "conversations", "dialogue", "chat")),
+    "question": (("question", "questions", "问题"), ("query",)),
+    "context": (("context", "contexts", "上下文"), ("passage", "paragraph"), ("text", "article", "document")),
+    "answer": (("answer", "answers", "答案"), ("answer_text",), ("response", "target")),
+    "answer_start": (("answer_start", "answer_starts", "start"),),
 }
 
 

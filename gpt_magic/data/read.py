@@ -1,10 +1,12 @@
 """What the user named to checked and split data for the task at hand. Needs neither torch nor a tokenizer."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpt_magic.data.columns import NAMES
 from gpt_magic.data.labelled import LabelledData, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
+from gpt_magic.data.questions import AnswerData, read_questions
 from gpt_magic.data.sources import read_table
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.options import Options
@@ -12,7 +14,19 @@ from gpt_magic.options import Options
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = LabelledData | PassageData
+# The columns of each task, and what to give instead of those of another.
+_COLUMNS = {
+    "classify": ("text", "label"),
+    "generate": ("text", "prompt", "completion", "messages"),
+    "answer": ("question", "context", "answer", "answer_start"),
+}
+_GIVE = {
+    "classify": "to classify give text and label",
+    "generate": "to generate give text, or prompt and completion, or messages",
+    "answer": "to answer give question, context and answer",
+}
+
+Data = LabelledData | PassageData | AnswerData
 
 
 def read_data(options: Options) -> Data:
@@ -24,8 +38,11 @@ def read_data(options: Options) -> Data:
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
     frame = read_table(options.data)
-    if choose_task(options, frame) == "generate":
+    task = choose_task(options, frame)
+    if task == "generate":
         return read_passages(options, frame)
+    if task == "answer":
+        return read_questions(options, frame)
     return read_labelled(options, frame)
 
 
@@ -35,17 +52,30 @@ def choose_task(options: Options, frame: "pd.DataFrame") -> str:
     Raises:
         OptionError: columns are given that do not belong to the task.
     """
-    writing = [name for name in ("prompt", "completion", "messages") if getattr(options, name) is not None]
+    given = [name for names in _COLUMNS.values() for name in names if getattr(options, name) is not None]
     task = str(options.task)
     if task == "auto":
-        task = "generate" if writing or (options.label is None and _is_for_writing(options, frame)) else "classify"
-    if task == "classify" and writing:
-        raise OptionError(f"{writing[0]} is for task = 'generate'; to classify give text and label")
-    if task == "generate" and options.label is not None:
-        raise OptionError(
-            "label is for task = 'classify'; to generate give text, or prompt and completion, or messages"
-        )
+        task = _meant(given, options, frame)
+    others = [name for name in given if name not in _COLUMNS[task]]
+    if others:
+        owner = next(owner for owner, names in _COLUMNS.items() if others[0] in names)
+        raise OptionError(f"{others[0]} is for task = {owner!r}; {_GIVE[task]}")
     return task
+
+
+def _meant(given: Sequence[str], options: Options, frame: "pd.DataFrame") -> str:
+    """The task that the columns mean, of which ``given`` are named."""
+    if {*given} & {*_COLUMNS["answer"]} or (not given and _is_for_answering(frame)):
+        return "answer"
+    if {*given} & {"prompt", "completion", "messages"}:
+        return "generate"
+    return "generate" if "label" not in given and _is_for_writing(options, frame) else "classify"
+
+
+def _is_for_answering(frame: "pd.DataFrame") -> bool:
+    """Whether there are questions, contexts and answers under these very names."""
+    names = {column.strip().casefold() for column in frame.columns}
+    return all(names & {*NAMES[role][0]} for role in ("question", "context", "answer"))
 
 
 def _is_for_writing(options: Options, frame: "pd.DataFrame") -> bool:

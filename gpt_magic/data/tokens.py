@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
-from gpt_magic.errors import DataError
+from gpt_magic.errors import DataError, ModelError
 from gpt_magic.summary import Lengths
 
 _ROWS = 1000  # a call: large enough for the tokenizer's own threads, small enough to stop
@@ -35,9 +35,44 @@ def token_ids(
         try:
             encoded = tokenizer(part, add_special_tokens=whole, return_attention_mask=False, verbose=False)["input_ids"]
         except TypeError:
-            bad = dict.fromkeys(index[start + i] for i, text in enumerate(part) if not is_unicode(text))
-            raise DataError(f"the text of {rows(bad)} {NOT_UNICODE}") from None
+            raise _not_unicode(part, index[start : start + _ROWS]) from None
         yield from encoded
+
+
+def token_offsets(
+    texts: Sequence[str], tokenizer: Any, index: Sequence[Any], check: Callable[[], None] = lambda: None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Token ids of each text, ``(tokens,)``, and the characters that each token spells, ``(tokens, 2)``.
+
+    Bytes of one character have that character each; the space before a word belongs to its first token. No marks are
+    put around a text.
+
+    Raises:
+        ModelError: the tokenizer does not tell.
+        DataError: a text is no valid Unicode.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError("the base's tokenizer does not tell which characters a token spells: it needs a fast one")
+    for start in range(0, len(texts), _ROWS):
+        check()
+        part = list(texts[start : start + _ROWS])
+        try:
+            encoded = tokenizer(
+                part,
+                add_special_tokens=False,
+                return_attention_mask=False,
+                return_offsets_mapping=True,
+                verbose=False,
+            )
+        except TypeError:
+            raise _not_unicode(part, index[start : start + _ROWS]) from None
+        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            yield np.array(ids, dtype=np.int32), np.array(offsets, dtype=np.int32).reshape(-1, 2)
+
+
+def _not_unicode(texts: Sequence[str], index: Sequence[Any]) -> DataError:
+    bad = dict.fromkeys(row for row, text in zip(index, texts, strict=True) if not is_unicode(text))
+    return DataError(f"the text of {rows(bad)} {NOT_UNICODE}")
 
 
 def length_facts(lengths: np.ndarray, used: int) -> list[tuple[str, str]]:

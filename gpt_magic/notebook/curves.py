@@ -15,10 +15,12 @@ from gpt_magic.engine.events import Evaluated, Stepped
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "exact_match": "exact match",
+    "f1": "F1",
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }
-SHARES = ("accuracy", "macro_f1")  # said as percentages
+SHARES = ("accuracy", "macro_f1", "exact_match", "f1")  # said as percentages
 _PLOTTED = (*SHARES, "bits_per_character")  # a perplexity that begins at 700 would hide that it went from 5 to 4
 LOWER_IS_BETTER = ("perplexity", "bits_per_character")
 _COUNTS = ("tokens", "rows")  # numbers that are no scores

@@ -17,7 +17,7 @@ from traitlets.config import Config
 from gpt_magic.errors import GptMagicError, OptionError, TrainingError, listing, nearest
 from gpt_magic.notebook import completion
 from gpt_magic.notebook.cell import Request, is_tuned, read_cell
-from gpt_magic.notebook.texts import SETTINGS, find_texts, merge_flags, take_flags
+from gpt_magic.notebook.texts import SETTINGS, find_question, find_texts, merge_flags, take_flags
 from gpt_magic.options import Options, find, help_text
 
 _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
@@ -25,8 +25,9 @@ _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     ...
 
 Fine-tune a GPT-2 on DATA: the name of a DataFrame, list or list of dicts in this notebook, or the path of a
-TXT, CSV, TSV, JSONL or Parquet file. It learns to label texts (task = "classify") or to write on from them
-(task = "generate"): from texts alone, prompts with completions, or conversations.
+TXT, CSV, TSV, JSONL, JSON or Parquet file. It learns to label texts (task = "classify"), to write on from them
+(task = "generate"): from texts alone, prompts with completions, or conversations; or to answer questions about a
+context (task = "answer"), also from SQuAD's files.
 
 The body takes Python assignments to the options below; their right-hand sides see the notebook's names. On
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
@@ -40,10 +41,14 @@ Flags of the magic itself: -o NAME is the name that the result gets (default: tu
 _PREDICT = """%predict NAME TEXT...      label one text, or write on from it; in quotes or not
 %predict NAME FRAME        the texts of a DataFrame, list or Series of this notebook, or of a file
 %%predict NAME             the cell's body: one text a line to label; as it stands, one text to write on from
+%predict NAME "QUESTION" CONTEXT    answer; the context by its name or in quotes
+%%predict NAME                      the cell's body: the question, an empty line, the context
 
 NAME is a tuned model. A text that is also the name of something in the notebook, or that begins or ends
 with a flag, stands in quotes. The result is the cell's value:  scored = %predict clf unseen
 A model that labels gives a DataFrame; --probabilities adds a column a class.
+
+A model that answers gives one answer, shown in its context, or of a table with questions and contexts a DataFrame.
 
 A model that writes gives the text that it wrote, of several texts a DataFrame; a list of {role, content}
 messages, by its name, is answered. "" begins from nothing. The notebook's interrupt button ends the writing.
@@ -115,7 +120,12 @@ class GptMagics(Magics):
                 return None
             model = _model(name, names)
             writes = getattr(model, "task", "") == "generate"
-            _check_flags(name, writes, flags)
+            answers = getattr(model, "task", "") == "answer"
+            _check_flags(name, writes, answers, flags)
+            if answers:
+                asked = find_question(name, rest, cell, names)
+                with _short_warnings():
+                    return model.ask(*asked) if isinstance(asked, tuple) else model.predict(asked)
             texts = find_texts(name, rest, cell, names, whole=writes)
             with _short_warnings():
                 if not writes:
@@ -220,12 +230,13 @@ def _model(name: str, names: Mapping[str, Any]) -> Any:
     return value
 
 
-def _check_flags(name: str, writes: bool, flags: Mapping[str, Any]) -> None:
-    """Refuse flags that are for the other kind of model."""
-    others = ["--probabilities"] if writes else [*SETTINGS]
+def _check_flags(name: str, writes: bool, answers: bool, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that are for another kind of model."""
+    others = [*(["--probabilities"] if writes or answers else []), *([] if writes else SETTINGS)]
     wrong = [flag for flag in flags if flag in others]
     if wrong:
-        does, other = ("writes", "label") if writes else ("labels", "write")
+        does = "answers" if answers else "writes" if writes else "labels"
+        other = "label" if wrong[0] == "--probabilities" else "write"
         raise OptionError(
             f"{listing(wrong)}: for models that {other}, and {name} {does}; a text that begins or ends so stands in "
             "quotes"

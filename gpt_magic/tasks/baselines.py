@@ -13,7 +13,7 @@ MAX_ROWS = 20_000  # more would take longer than many a training run
 MAX_FEATURES = 50_000  # likewise, with many classes
 _WORD = r"(?u)\b\w+\b"
 # Thai and Lao, Burmese, Khmer, Japanese, Chinese: no spaces between words.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 def compare(train: Examples, valid: Examples, seed: int, stop: threading.Event) -> tuple[list[Row], list[str]]:
@@ -70,7 +70,7 @@ def tfidf(train: Examples, valid: Examples, seed: int) -> tuple[float, float]:
 
         chosen = np.random.default_rng(seed).choice(len(texts), MAX_ROWS, replace=False).tolist()
         texts, labels = [texts[i] for i in chosen], [labels[i] for i in chosen]
-    unspaced = sum(bool(_UNSPACED.search(text)) for text in texts) * 2 > len(texts)
+    unspaced = sum(bool(UNSPACED.search(text)) for text in texts) * 2 > len(texts)
     kind = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else {"token_pattern": _WORD, "ngram_range": (1, 2)}
     features = TfidfVectorizer(sublinear_tf=True, max_features=MAX_FEATURES, **kind)
     # C above 1: TF-IDF rows have unit length, which the default penalty keeps too close to the prior.

@@ -91,7 +91,13 @@ class Task(ABC):
 def make_task(options: Options, data: Any) -> Task:
     """The task that ``data`` was read for."""
     from gpt_magic.tasks.classify import ClassifyTask
+    from gpt_magic.tasks.extract import ExtractTask
     from gpt_magic.tasks.generate import GenerateTask
+    from gpt_magic.tasks.write import WriteTask
 
-    kinds: dict[str, type[Task]] = {kind.name: kind for kind in (ClassifyTask, GenerateTask)}
+    kinds: dict[str, Callable[[Options, Any], Task]] = {
+        "classify": ClassifyTask,
+        "generate": GenerateTask,
+        "answer": WriteTask if getattr(data, "style", None) == "write" else ExtractTask,
+    }
     return kinds[data.task](options, data)
