@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from threading import Event
 
 from gpt_magic.data.questions import Questions
@@ -19,8 +20,10 @@ from gpt_magic.tasks.task import Row
 
 NAME = "sliding window of question words"
 _COMMON = 0.2
-_WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})[\w'’-])+")
-_BREAK = re.compile(r"[.,;:!?()\[\]\"“”\n。，；：！？（）「」、]")
+_LETTER = rf"(?:(?!{UNSPACED.pattern})\w)"
+_WORD = re.compile(rf"{UNSPACED.pattern}|{_LETTER}+(?:[.,'’-]{_LETTER}+)*")
+_BREAK = re.compile(r"[.,;:!?]\s|[()\[\]\"“”\n。，；：！？（）「」、]")  # in it, a run of words ends
+_STOP = re.compile(r"[.!?][\"”')\]]*\s|[\n。！？]")  # and in it a sentence
 
 
 def compare(train: Questions, valid: Questions, stop: Event) -> tuple[list[Row], list[str]]:
@@ -46,43 +49,42 @@ def common_words(contexts: Iterable[str]) -> frozenset[str]:
 def slide(question: str, context: str, common: Collection[str]) -> str:
     """The candidate around which the rare words of the question stand closest together.
 
-    A window has as many words as question and candidate have different ones; each word of the question in it counts
-    log(1 + 1 / its count in the context); the best window with the candidate in it is the candidate's score. Of equal
-    ones the first is taken, and the whole context where there is no candidate.
+    A window lies within the candidate's sentence and has as many words as question and candidate have different ones;
+    each word of the question in it that is not common counts log(1 + 1 / its count in the context); the best window
+    with the candidate in it is the candidate's score. Of equal ones the first is taken, and the whole context where
+    there is no candidate.
     """
     found = list(_WORD.finditer(context))
     words = [match[0].casefold() for match in found]
-    asked = {*_words(question)}
-    counts = Counter(words)
+    gaps = [context[one.end() : other.start()] for one, other in pairwise(found)]
+    asked, counts = {*_words(question)}, Counter(words)
     sums = [0.0]
     for word in words:
-        sums.append(sums[-1] + (math.log(1 + 1 / counts[word]) if word in asked else 0.0))
+        counted = word in asked and word not in common
+        sums.append(sums[-1] + (math.log(1 + 1 / counts[word]) if counted else 0.0))
     best, chosen = -1.0, (0, len(context))
-    for first, end in _candidates(context, found, words, {*asked, *common}):
-        size = max(len({*words[first:end]} | asked), end - first)
-        starts = range(max(0, end - size), min(first, max(len(words) - size, 0)) + 1)
-        score = max(sums[min(start + size, len(words))] - sums[start] for start in starts)
-        if score > best + 1e-9:
-            best, chosen = score, (found[first].start(), found[end - 1].end())
+    for begin, stop in _runs(words, gaps, _STOP, ()):
+        for first, end in _runs(words[begin:stop], gaps[begin : stop - 1], _BREAK, {*asked, *common}):
+            first, end = begin + first, begin + end
+            size = min(max(len({*words[first:end]} | asked), end - first), stop - begin)
+            starts = range(max(begin, end - size), min(first, stop - size) + 1)
+            score = max(sums[start + size] - sums[start] for start in starts)
+            if score > best + 1e-9:
+                best, chosen = score, (found[first].start(), found[end - 1].end())
     return context[slice(*chosen)]
 
 
-def _candidates(
-    context: str, found: Sequence[re.Match[str]], words: Sequence[str], never: Collection[str]
+def _runs(
+    words: Sequence[str], gaps: Sequence[str], ends: re.Pattern[str], never: Collection[str]
 ) -> Iterator[tuple[int, int]]:
-    """First word and end of each run that may be an answer."""
+    """First word and end of each run of words with nothing of ``never`` in it, and no end between them."""
     first = None
     for number, word in enumerate(words):
-        if word in never:
-            if first is not None:
-                yield first, number
-            first = None
-            continue
-        gap = context[found[number - 1].end() : found[number].start()] if number else ""
-        if first is not None and _BREAK.search(gap):
+        if first is not None and (word in never or ends.search(gaps[number - 1] + " ")):
             yield first, number
             first = None
-        first = number if first is None else first
+        if first is None and word not in never:
+            first = number
     if first is not None:
         yield first, len(words)
 
