@@ -92,7 +92,9 @@ def window(train: pd.DataFrame, test: pd.DataFrame) -> Cell:
 
     start = time.perf_counter()
     columns = {"question": "question", "context": "context", "answer": "answers"}
-    known, asked = (check_questions(part, columns, "error", Findings(), "data", False) for part in (train, test))
+    known, asked = (
+        check_questions(part, columns, "error", Findings(), "data", extracts=False) for part in (train, test)
+    )
     ((_, scores),), _ = overlap.compare(known, asked, threading.Event())
     return {**dict(zip(METRICS, scores, strict=True)), "train_seconds": round(time.perf_counter() - start, 1)}
 
@@ -130,8 +132,8 @@ def page(results: dict[str, Any]) -> str:
     return f"""# Answering questions
 
 Exact match and F1 as SQuAD's script computes them, mean ± standard deviation over the seeds
-{", ".join(map(str, sorted({cell["seed"] for cell in cells})))}. A seed holds out the questions of every third article, so
-that each question is tested once, and starts the training.
+{", ".join(map(str, sorted({cell["seed"] for cell in cells})))}. A seed holds out the questions of every third article,
+so that each question is tested once, and starts the training.
 
 {show(results["summary"])}
 

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 
 import gpt_magic
-from gpt_magic.data.questions import Questions, check_questions
 from gpt_magic.data.checks import Findings
+from gpt_magic.data.questions import Questions, check_questions
 from gpt_magic.tuned import TunedAnswerer
 from tests.writers import ANIMALS, CONTEXT, base
 
@@ -30,10 +30,10 @@ def quiz(rows: int = 40, *, unanswerable: bool = False) -> pd.DataFrame:
     return pd.DataFrame(made, columns=["question", "context", "answers"], index=range(100, 100 + rows))
 
 
-def checked(frame: pd.DataFrame, *, locate: bool = True) -> Questions:
+def checked(frame: pd.DataFrame) -> Questions:
     """The rows of a table, without warnings."""
     roles = {"question": "question", "context": "context", "answer": "answers"}
-    return check_questions(frame, roles, "error", Findings(), "data", locate)
+    return check_questions(frame, roles, "error", Findings(), "data", extracts=True)
 
 
 def answerer(style: str = "extract", data: Any = None, **options: Any) -> TunedAnswerer:

@@ -1,14 +1,15 @@
 """Tables to checked and split questions about contexts. Needs neither torch nor a tokenizer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpt_magic.data.checks import Findings, check_leaks, check_texts, normalise, rows, whole_rows
 from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
+from gpt_magic.data.references import locate, read_references
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import split, warn_unvalidated
-from gpt_magic.errors import DataError, OptionError, a_kind, plural, short
+from gpt_magic.errors import DataError, OptionError, plural
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
@@ -142,13 +143,13 @@ def question_roles(frame: "pd.DataFrame", options: Options) -> Roles:
 
 
 def check_questions(
-    frame: "pd.DataFrame", columns: Mapping[str, str], missing: str, findings: Findings, what: str, locate: bool
+    frame: "pd.DataFrame", columns: Mapping[str, str], missing: str, findings: Findings, what: str, extracts: bool
 ) -> Questions:
     """Take question, context and answers from every row, or say which rows have none.
 
     Args:
         columns: role -> column; of ``answer_start``, the table need not have it.
-        locate: find each answer in its context, see `place`.
+        extracts: find each answer in its context, see `references.place`.
 
     Raises:
         DataError: something is missing or of a kind that cannot be used, or an answer is not in its context (with
@@ -167,9 +168,9 @@ def check_questions(
     said: dict[str, list[Any]] = {"moved": [], "ambiguous": [], "absent": []}
     cells = zip(kept[question], kept[context], kept[answer], places, index, strict=True)
     for asked, text, value, place_of, row in cells:
-        references = read_answers(value, place_of, f"{what}, row {row}")
+        references = read_references(value, place_of, f"{what}, row {row}")
         answers = tuple(reference for reference, _ in references)
-        chosen, start, how = locate_one(str(text), references) if locate else ((*answers, "")[0], None, "")
+        chosen, start, how = locate(str(text), references) if extracts else ((*answers, "")[0], None, "")
         if how:
             said[how].append(row)
         found.append(Question(str(asked), str(text), answers, chosen, start))
@@ -179,68 +180,6 @@ def check_questions(
     if not kept_rows:
         raise DataError(f"{what}: no answer stands in its context; say style = 'write' to learn to write answers")
     return Questions(found, index).take(kept_rows)
-
-
-def read_answers(value: Any, start: Any, where: str) -> list[tuple[str, int | None]]:
-    """The reference answers of a row and the characters they begin at, None where it is not said.
-
-    Args:
-        value: a text; a list of texts or of ``{"text", "answer_start"}``; or ``{"text": [...], "answer_start":
-            [...]}`` as the Hub's SQuAD has it. An empty list: no answer.
-        start: what the column of places holds: a number, a list of them, or nothing.
-        where: the row, for the message.
-
-    Raises:
-        DataError: it is none of these, or there are more or fewer places than answers.
-    """
-    if isinstance(value, Mapping) and "text" in value:
-        value, start = value["text"], value.get("answer_start", start)
-    texts, starts = _as_list(value), _as_list(start)
-    if texts and all(isinstance(one, Mapping) and "text" in one for one in texts):
-        texts, starts = [one["text"] for one in texts], [one.get("answer_start") for one in texts]
-    bad = [one for one in texts if not isinstance(one, str)]
-    if bad:
-        raise DataError(
-            f"{where}: the answer {short(bad[0])} is {a_kind(bad[0])}; write a text, a list of texts, or "
-            "{'text': [...], 'answer_start': [...]}; an empty list says that there is none"
-        )
-    if starts and all(_is_nothing(one) for one in starts):
-        starts = []
-    if starts and len(starts) != len(texts):
-        raise DataError(f"{where}: {plural(len(texts), 'answer')}, but {len(starts)} of answer_start")
-    numbers = [_whole(one, where) for one in starts] or [None] * len(texts)
-    return [(text, number) for text, number in zip(texts, numbers, strict=True) if text.strip()]
-
-
-def locate_one(context: str, references: Sequence[tuple[str, int | None]]) -> tuple[str, int | None, str]:
-    """The first reference that stands in the context, where, and what is to be said: see `place`."""
-    for text, given in references:
-        start, how = place(context, text, given)
-        if how != "absent":
-            return text, start, how
-    return "", None, "absent" if references else ""
-
-
-def place(context: str, answer: str, given: int | None) -> tuple[int | None, str]:
-    """The character at which an answer begins.
-
-    Args:
-        given: where it is said to begin; None when that is not known.
-
-    Returns:
-        The place, and ``""`` where it is certain; ``moved``: it is not where it was said to be, so the nearest place
-        was taken; ``ambiguous``: it stands there several times and the first was taken; None and ``absent``.
-    """
-    if given is not None:
-        if context.startswith(answer, given) and given >= 0:
-            return given, ""
-        before = context.rfind(answer, 0, max(given, 0) + len(answer))
-        around = [start for start in (before, context.find(answer, max(given, 0))) if start >= 0]
-        return (min(around, key=lambda start: abs(start - given)), "moved") if around else (None, "absent")
-    first = context.find(answer)
-    if first < 0:
-        return None, "absent"
-    return first, "ambiguous" if context.find(answer, first + 1) >= 0 else ""
 
 
 def _report(said: Mapping[str, list[Any]], missing: str, findings: Findings, what: str) -> None:
@@ -286,23 +225,3 @@ def _split(questions: Questions, fraction: float, seed: int) -> tuple[Questions,
     if aside:
         how += ", by context"
     return questions.take(kept), questions.take(aside), how
-
-
-def _as_list(value: Any) -> list[Any]:
-    if hasattr(value, "tolist"):
-        value = value.tolist()  # Parquet and datasets give arrays
-    if isinstance(value, list | tuple):
-        return list(value)
-    return [] if value is None else [value]
-
-
-def _is_nothing(value: Any) -> bool:
-    return value is None or value != value
-
-
-def _whole(value: Any, where: str) -> int | None:
-    if _is_nothing(value):
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise DataError(f"{where}: answer_start is {short(value)}, not a whole number")
-    return int(value)

@@ -168,7 +168,7 @@ class TunedAnswerer(TunedModel):
         Options().put("missing", missing)
         frame = read_table(data)
         columns = {role: self._column(frame, role) for role in ("question", "context", "answer")}
-        questions = check_questions(frame, columns, missing, Findings(), "data", locate=False)
+        questions = check_questions(frame, columns, missing, Findings(), "data", extracts=False)
         found, cut = self._answers(questions.rows, questions.index)
         return evaluate_answers([one.text for one in found], questions.references, len(cut))
 

@@ -58,7 +58,7 @@ def test_version_1_equals_torchmetrics(rows: list[tuple[str, list[str]]]) -> Non
 
 
 def version_2(answer: str, references: list[str]) -> tuple[float, float]:
-    """From the description of the metric: articles, punctuation and case aside; nothing is right where there is nothing."""
+    """The metric as described: articles, punctuation and case aside; nothing is right where there is nothing."""
 
     def words(text: str) -> list[str]:
         kept = "".join(c for c in text.lower() if c not in string.punctuation)

@@ -1,6 +1,7 @@
 """The loss against transformers' own, packed and padded; the metrics of a run against plain code over rows."""
 
 import re
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -210,7 +211,7 @@ def test_the_rows_of_a_table_are_tokenised_as_asked(tokenizer: Any) -> None:
     ):
         question, context, answers = data.loc[row]
         parts = [tokenizer(text)["input_ids"] for text in (question, "\n", context, "\n")]
-        assert ids.tolist() == sum(parts, [])
+        assert ids.tolist() == [*chain(*parts)]
         chosen = ids[scored[targets[:, 1].argmax()] : scored[targets[:, 2].argmax()] + 1]
         assert tokenizer.decode(chosen).strip() == answers["text"][0]
     assert len(checked(data)) == len(rows.train)

@@ -1,5 +1,6 @@
 """Characters to tokens and back on wild Unicode, and the windows over long contexts."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_a_row_is_question_line_break_context_line_break(tokenizer: Any) -> None
     (window,) = windows(reading("Who?", "The owl.", tokenizer), 512, (1, 2))
     ids = [tokenizer(text)["input_ids"] for text in ("Who?", "\n", "The owl.", "\n")]
     front = len(ids[0] + ids[1])
-    assert window.ids.tolist() == sum(ids, [])
+    assert window.ids.tolist() == [*chain(*ids)]
     assert window.scored.tolist() == [*range(front, front + len(ids[2])), len(window.ids) - 1]
     expected = np.zeros((len(ids[2]) + 1, 3))
     expected[0, 0] = expected[1, 1] = expected[2, 2] = 1

@@ -37,14 +37,9 @@ def encoded(data: Any, tokenizer: Any, limit: int = 64, **options: Any) -> tuple
 
 def by_hand(row: Any, answers: list[str], tokenizer: Any) -> tuple[list[int], list[int]]:
     """Prompt and completion of one row."""
-    parts = [
-        f"Question: {row.question}\nContext:",
-        f" {row.context}",
-        "\nAnswer:",
-        *[f" {text}" for text in answers[:1]],
-    ]
-    ids = [tokenizer(text)["input_ids"] for text in parts]
-    return sum(ids[:3], []), [*sum(ids[3:], []), tokenizer.eos_token_id]
+    parts = [f"Question: {row.question}\nContext:", f" {row.context}", "\nAnswer:"]
+    prompt = [i for text in parts for i in tokenizer(text)["input_ids"]]
+    return prompt, [*(i for text in answers[:1] for i in tokenizer(f" {text}")["input_ids"]), tokenizer.eos_token_id]
 
 
 def test_rows_are_prompts_with_their_answers(tokenizer: Any) -> None:
@@ -88,8 +83,8 @@ def test_what_is_cut_is_said(tokenizer: Any) -> None:
     data.loc[111, "context"] = "Long. " * 80 + data.loc[111, "context"]
     _, rows = encoded(data, tokenizer)
     assert list(rows.warnings) == [
-        "1 of 12 training contexts do not fit into 64 tokens and lose their end (row 111); style = 'extract' reads all of "
-        "them"
+        "1 of 12 training contexts do not fit into 64 tokens and lose their end (row 111); style = 'extract' reads all "
+        "of them"
     ]
     with pytest.raises(
         DataError, match=r"1 context longer than 64 tokens with question and answer \(row 111\): shorten"
