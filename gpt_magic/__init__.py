@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gpt_magic.door import finetune
     from gpt_magic.saved import load
     from gpt_magic.tuned import (
+        TunedAnswerer,
         TunedClassifier,
         TunedGenerator,
         TunedModel,
@@ -29,6 +30,7 @@ __all__ = [
     "OptionError",
     "RunAbandoned",
     "TrainingError",
+    "TunedAnswerer",
     "TunedClassifier",
     "TunedGenerator",
     "TunedModel",

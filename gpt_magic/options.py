@@ -44,7 +44,10 @@ _OTHER_NAMES = {
 
 
 class Options(Configurable):
-    """What a run is told. Values are checked when they are set, with one clear line on a bad one."""
+    """What a run is told. Values are checked when they are set, with one clear line on a bad one.
+
+    The tag ``tasks`` names the tasks that an option does something for, where it does not for all.
+    """
 
     # --- data ---------------------------------------------------------------------------------------
     data = AnyTrait(
@@ -58,16 +61,17 @@ class Options(Configurable):
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
     task = Enum(
-        ["auto", "classify", "multilabel", "regress", "generate", "tag"],
+        ["auto", "classify", "multilabel", "regress", "tag", "answer", "generate"],
         "auto",
-        help="What to learn: a label a text, several labels a text, a number a text, to write on from a text, or to "
-        "find entities in it; auto decides from the columns.",
+        help="What to learn: a label a text, several labels a text, a number a text, entities in a "
+        "text, answers to questions about it, or to write on from it; auto decides from the columns.",
     ).tag(group="data", config=True)
     style = Enum(
-        ["auto", "head", "words"],
+        ["auto", "head", "words", "extract", "write"],
         "auto",
         help="classify: head is a new layer, one number a class (auto); words lets the language model score the names "
-        "of the labels behind each text, which needs few rows or none.",
+        "of the labels behind each text, which needs few rows or none. answer: extract marks the answer in the "
+        "context (auto), write writes it.",
     ).tag(group="data", config=True)
     text = Union(
         [Unicode(), List(Unicode(), minlen=2, maxlen=2)],
@@ -87,7 +91,7 @@ class Options(Configurable):
         allow_none=True,
         help="style words: what the model reads before a label's name, with {text} for the text; default: the text, a "
         "line break, the label's column and a colon.",
-    ).tag(group="data", config=True)
+    ).tag(group="data", tasks=("classify",), config=True)
     prompt = Unicode(
         None, allow_none=True, help="generate: column with the prompts, which are read and not learned."
     ).tag(group="data", kind="column", config=True)
@@ -106,10 +110,28 @@ class Options(Configurable):
     entities = Unicode(
         None, allow_none=True, help="tag: column with lists of {start, end, label}, in characters of the text."
     ).tag(group="data", kind="column", config=True)
+    question = Unicode(
+        None, allow_none=True, help="answer: column with the questions; found by name when not given."
+    ).tag(group="data", kind="column", config=True)
+    context = Unicode(None, allow_none=True, help="answer: column with the texts that the questions are about.").tag(
+        group="data", kind="column", config=True
+    )
+    answer = Unicode(
+        None,
+        allow_none=True,
+        help="answer: column with a text, a list of reference answers (empty: there is none), or SQuAD's answers.",
+    ).tag(group="data", kind="column", config=True)
+    answer_start = Unicode(
+        None,
+        allow_none=True,
+        help="answer: column with the character of the context at which the answer begins; without it answers are "
+        "searched for.",
+    ).tag(group="data", kind="column", config=True)
     missing = Enum(
         ["error", "drop"],
         "error",
-        help="Rows with an empty column in use: stop and name them, or leave them out and say so.",
+        help="Rows with an empty column in use, or an answer that is not in its context: stop and name them, or leave "
+        "them out and say so.",
     ).tag(group="data", config=True)
     max_length = Int(
         None,
@@ -123,7 +145,7 @@ class Options(Configurable):
         "head",
         help="A text over max_length keeps its head or its tail (said in the report), or is an error; generate cuts "
         "texts into blocks instead, and of a long prompt keeps the end.",
-    ).tag(group="data", config=True)
+    ).tag(group="data", tasks=("classify", "multilabel", "regress", "answer", "generate"), config=True)
 
     # --- model --------------------------------------------------------------------------------------
     base = AnyTrait(
@@ -140,7 +162,7 @@ class Options(Configurable):
     repeat = Bool(
         False,
         help="tag: read every text twice and tag the second reading, so that each word is seen with what follows it.",
-    ).tag(group="model", config=True)
+    ).tag(group="model", tasks=("tag",), config=True)
 
     # --- training -----------------------------------------------------------------------------------
     epochs = Int(
@@ -191,7 +213,11 @@ class Options(Configurable):
         help="Weight of each class in the loss: none, balanced (rare classes count more), or a dict label -> weight; "
         "multilabel: of the rows that have the label.",
     ).tag(
-        group="training", config=True, choices=("none", "balanced"), expects="none, balanced, or a dict label -> weight"
+        group="training",
+        tasks=("classify", "multilabel"),
+        config=True,
+        choices=("none", "balanced"),
+        expects="none, balanced, or a dict label -> weight",
     )
     early_stop = Int(
         0, min=0, max=1000, help="End after this many epochs without a lower validation loss; 0 = never."
@@ -216,16 +242,16 @@ class Options(Configurable):
         True,
         help="classify, multilabel: fit a temperature on the validation rows, so that of predictions with confidence "
         "0.8 eight in ten are right.",
-    ).tag(group="evaluation", config=True)
+    ).tag(group="evaluation", tasks=("classify", "multilabel"), config=True)
     samples = List(
         Unicode(),
         None,
         allow_none=True,
         help="generate: prompts that the model continues at each evaluation, to see it learn.",
-    ).tag(group="evaluation", config=True, expects="a list of texts")
+    ).tag(group="evaluation", tasks=("generate",), config=True, expects="a list of texts")
     sample_tokens = Int(
         40, min=1, max=1024, help="generate: most tokens that each of the samples is continued by."
-    ).tag(group="evaluation", config=True)
+    ).tag(group="evaluation", tasks=("generate",), config=True)
 
     # --- machine ------------------------------------------------------------------------------------
     device = Unicode("auto", help="auto, cpu, cuda, cuda:N or mps; auto takes a GPU when there is one.").tag(

@@ -14,7 +14,7 @@ from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
 from gpt_magic.errors import OptionError, plural
 from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters, load_tokenizer
-from gpt_magic.options import Options, find
+from gpt_magic.options import Options, find, table
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
 
@@ -93,7 +93,8 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
 
 
 def _ignored(options: Options, task: Task) -> list[str]:
-    given = [name for name in task.ignores if getattr(options, name) not in (find(name).default_value, [])]
+    idle = [name for name in table() if not task.heeds(name)]
+    given = [name for name in idle if getattr(options, name) not in (find(name).default_value, [])]
     return [f"{name} does nothing for task = {task.name!r}" for name in given]
 
 

@@ -142,7 +142,7 @@ class Run:
         model.to(prepared.machine.device)
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
         look = _Look(model, prepared, hidden, self.control.check)
-        samples = bool(self.options.samples) and "samples" not in task.ignores
+        samples = bool(self.options.samples) and task.heeds("samples")
         before = self._look_at_base(look, samples) if task.compares_base else None
         job = Job(
             model,

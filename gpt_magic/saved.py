@@ -61,9 +61,10 @@ def load(folder: str | Path) -> TunedModel:
             raise ModelError(f"cannot load '{path}': a newer gpt_magic wrote it: upgrade gpt_magic")
         kind = KINDS[record["task"]]
         known = _known(record, kind)
+        auto_class = kind.auto_class_of(record)
     except (ValueError, TypeError, KeyError):
         raise ModelError(f"cannot load '{path}': its {_RECORD} is damaged; save the model again") from None
-    model, tokenizer = _model_and_tokenizer(path, kind.auto_class)
+    model, tokenizer = _model_and_tokenizer(path, auto_class)
     return kind(model=model, tokenizer=tokenizer, **known)
 
 
@@ -73,6 +74,7 @@ def model_card(tuned: TunedModel) -> str:
 
     base = tuned.options.get("base")
     pipeline, does, limits = tuned.card_words()
+    auto_class = tuned.auto_class_of(vars(tuned))
     front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [gpt_magic]"]
     if isinstance(base, str) and _HUB_ID.fullmatch(base) and base not in shipped() and not Path(base).exists():
         front.append(f"base_model: {json.dumps(base)}")
@@ -90,8 +92,8 @@ def model_card(tuned: TunedModel) -> str:
             "```python",
             "import gpt_magic",
             'tuned = gpt_magic.load("this folder")        # with metrics, history and all that it can do',
-            f"from transformers import {tuned.auto_class}",
-            f'model = {tuned.auto_class}.from_pretrained("this folder")  # the plain model',
+            f"from transformers import {auto_class}",
+            f'model = {auto_class}.from_pretrained("this folder")  # the plain model',
             "```",
             "",
             "## The run",

@@ -22,6 +22,8 @@ talks = pd.DataFrame({"messages": [talk] * 12})
 names = pd.DataFrame({"tokens": [["Ada", "met", "Bob"]] * 12, "tags": [["B-PER", "O", "B-PER"]] * 12})
 found = [{"start": 0, "end": 3, "label": "PER"}]
 marked = pd.DataFrame({"text": ["Ada met Bob"] * 12, "entities": [found] * 12})
+quiz = pd.DataFrame({"question": ["Who barks?", "Who purrs?"] * 6, "context": ["The dog barks.", "The cat purrs."] * 6,
+                     "answer": ["The dog", "The cat"] * 6})
 """
 
 
@@ -749,12 +751,12 @@ TAG = [
     Bad(
         "tags for a classifier",
         "%finetune names --task classify --tags tags",
-        "OptionError: tags is for task = 'tag', which finds entities in texts",
+        "OptionError: tags is for task = 'tag'; to classify give text and label",
     ),
     Bad(
         "a label for entities",
         "%finetune names --task tag --label tags",
-        "OptionError: label is not for task = 'tag': give tokens and tags, or text and entities",
+        "OptionError: label is for task = 'classify'; to tag give tokens and tags, or text and entities",
     ),
     Bad(
         "a slip in a column",
@@ -860,6 +862,131 @@ TAG = [
         "%predict ner numbers",
         "DataError: the data have no tokens column 'tokens'; theirs are 'n'",
         _TAGGER + "\nnumbers = pd.DataFrame({'n': [1]})",
+    ),
+]
+ANSWER = [
+    Bad(
+        "an answer that is not in its context",
+        "%finetune loose",
+        "DataError: data: the answer does not stand in the context, letter for letter, in row 1. Correct them, say "
+        "missing = 'drop' to leave them out, or style = 'write'",
+        "loose = quiz.assign(answer=['The dog', 'the cat', *quiz['answer'][2:]])",
+    ),
+    Bad(
+        "an empty answer",
+        "%finetune gaps",
+        "DataError: data: column 'answer' is empty in row 3. Fill them, or say missing = 'drop' to leave such rows out",
+        "gaps = quiz.assign(answer=[*quiz['answer'][:3], '', *quiz['answer'][4:]])",
+    ),
+    Bad(
+        "a number for an answer",
+        "%finetune numbers",
+        "DataError: data, row 0: the answer 0 is an int; write a text, a list of texts, or {'text': [...], "
+        "'answer_start': [...]}; an empty list says that there is none",
+        "numbers = quiz.assign(answer=range(12))",
+    ),
+    Bad(
+        "no answers at all",
+        "%finetune open_questions",
+        "DataError: no row to train on has an answer: there is nothing to learn",
+        "open_questions = quiz.assign(answer=[[]] * 12)",
+    ),
+    Bad(
+        "a place for two answers",
+        "%%finetune several\nanswer_start = 'at'",
+        "DataError: data, row 0: 2 answers, but 1 of answer_start",
+        "several = quiz.assign(answer=[['The dog', 'dog']] * 12, at=[0] * 12)",
+    ),
+    Bad(
+        "a place that is no number",
+        "%%finetune placed\nanswer_start = 'at'",
+        "DataError: data, row 0: answer_start is 'first', not a whole number",
+        "placed = quiz.assign(at='first')",
+    ),
+    Bad(
+        "a way to label for answers",
+        "%finetune quiz --style head",
+        "OptionError: style = 'head' is for task = 'classify'; answer has 'extract' and 'write'",
+    ),
+    Bad(
+        "a label for a question",
+        "%finetune quiz --task answer --label answer",
+        "OptionError: label is for task = 'classify'; to answer give question, context and answer",
+    ),
+    Bad(
+        "a context for a classifier",
+        "%finetune quiz --task classify --context context",
+        "OptionError: context is for task = 'answer'; to classify give text and label",
+    ),
+    Bad(
+        "questions without contexts",
+        "%%finetune\ndata = quiz[['question', 'answer']]\ntask = 'answer'",
+        "DataError: no column is plainly the context: say context = ... with one of 'answer'",
+    ),
+    Bad(
+        "a SQuAD file with a part missing",
+        "%%finetune\ndata = {'data': [{'paragraphs': [{'qas': [{'question': 'Who barks?', 'answers': []}]}]}]}",
+        "DataError: data, article 0, paragraph 0 has no 'context', which a SQuAD file has there",
+    ),
+    Bad(
+        "windows of few tokens",
+        "%finetune quiz --max-length 7",
+        "OptionError: max_length = 7: must be 8 at least for task = 'answer'",
+    ),
+    Bad(
+        "prompts of few tokens",
+        "%finetune quiz --max-length 15 --style write",
+        "OptionError: max_length = 15: must be 16 at least for task = 'answer'",
+    ),
+    Bad(
+        "contexts that are too long to write from",
+        "%finetune quiz --max-length 16 --style write --truncate error",
+        "DataError: 12 contexts longer than 16 tokens with question and answer (rows 0, 1, 2, 3, 4, 5, 6, 7 and 4 "
+        "more): shorten them, or say truncate = 'head' or 'tail'",
+    ),
+    Bad(
+        "questions that are too long",
+        "%finetune quiz --max-length 8 --truncate error",
+        "DataError: 12 questions longer than half of 8 tokens (rows 0, 1, 2, 3, 4, 5, 6, 7 and 4 more): shorten them, "
+        "or say truncate = 'head' or 'tail'",
+    ),
+    Bad(
+        "a question without a context",
+        "%predict qa who barks",
+        'DataError: there is no question with a context: %predict qa "question" NAME, or %%predict qa with question, '
+        "empty line and context below",
+        "qa = gpt_magic.finetune(quiz, base=(model, tokenizer))",
+    ),
+    Bad(
+        "a context that is no text",
+        '%predict qa "Who barks?" quiz',
+        "DataError: 'quiz' is a DataFrame, not a text with the answer in it",
+        "qa = gpt_magic.finetune(quiz, base=(model, tokenizer))",
+    ),
+    Bad(
+        "a cell with a question alone",
+        "%%predict qa\nWho barks?",
+        'DataError: the cell has no question with a context: %predict qa "question" NAME, or %%predict qa with '
+        "question, empty line and context below",
+        "qa = gpt_magic.finetune(quiz, base=(model, tokenizer))",
+    ),
+    Bad(
+        "questions without their contexts",
+        "qa.predict(question='Who barks?')",
+        "OptionError: context = ... is not given",
+        "qa = gpt_magic.finetune(quiz, base=(model, tokenizer))",
+    ),
+    Bad(
+        "an empty question",
+        "qa.ask('', 'The dog barks.')",
+        "DataError: the question is empty: give a text",
+        "qa = gpt_magic.finetune(quiz, base=(model, tokenizer))",
+    ),
+    Bad(
+        "a table without the context column",
+        "qa.predict(quiz[['question']])",
+        "DataError: the data have no context column 'context'; theirs are 'question'",
+        "qa = gpt_magic.finetune(quiz, base=(model, tokenizer))",
     ),
 ]
 PYTHON = [
@@ -1068,6 +1195,7 @@ SECTIONS = {
     "Predicting": PREDICT,
     "Generating": GENERATE,
     "Tagging": TAG,
+    "Answering": ANSWER,
     "From Python": PYTHON,
     "Labels, pairs, words": LABELS,
 }

@@ -29,6 +29,10 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "tags": (("tags", "ner_tags"), ("ner", "labels", "label", "slots", "slot_tags", "bio", "iob")),
     "entities": (("entities",), ("spans", "annotations", "ents")),
     "messages": (("messages",), ("conversation", "conversations", "dialogue", "chat")),
+    "question": (("question", "questions", "问题"), ("query",)),
+    "context": (("context", "contexts", "上下文"), ("passage", "paragraph"), ("text", "article", "document")),
+    "answer": (("answer", "answers", "答案"), ("answer_text",), ("response", "target")),
+    "answer_start": (("answer_start", "answer_starts", "start"),),
 }
 
 

@@ -8,6 +8,7 @@ from gpt_magic.data.label_numbers import NumberData, is_numbers
 from gpt_magic.data.label_sets import LabelSetData, is_label_set
 from gpt_magic.data.labelled import LabelledData, labelled_roles, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
+from gpt_magic.data.questions import AnswerData, read_questions
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.tagged import TaggedData, is_tagged, read_tagged
 from gpt_magic.errors import DataError, OptionError
@@ -16,7 +17,7 @@ from gpt_magic.options import Options
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = LabelledData | PassageData | TaggedData
+Data = LabelledData | PassageData | TaggedData | AnswerData
 
 _LABELS: dict[str, type[LabelledData]] = {kind.task: kind for kind in (LabelledData, LabelSetData, NumberData)}
 # The columns of each task, and what to give instead of those of another.
@@ -24,14 +25,20 @@ _COLUMNS = {
     **dict.fromkeys(_LABELS, ("text", "label")),
     "generate": ("text", "prompt", "completion", "messages"),
     "tag": ("text", "tokens", "tags", "entities"),
+    "answer": ("question", "context", "answer", "answer_start"),
 }
 _GIVE = {
     **dict.fromkeys(_LABELS, "to classify give text and label"),
     "generate": "to generate give text, or prompt and completion, or messages",
     "tag": "to tag give tokens and tags, or text and entities",
+    "answer": "to answer give question, context and answer",
 }
-_STYLES = {"classify": ("head", "words")}
-_READERS: "dict[str, Callable[[Options, pd.DataFrame], Data]]" = {"generate": read_passages, "tag": read_tagged}
+_STYLES = {"classify": ("head", "words"), "answer": ("extract", "write")}
+_READERS: "dict[str, Callable[[Options, pd.DataFrame], Data]]" = {
+    "generate": read_passages,
+    "tag": read_tagged,
+    "answer": read_questions,
+}
 
 
 def read_data(options: Options) -> Data:
@@ -71,6 +78,8 @@ def choose_task(options: Options, frame: "pd.DataFrame") -> str:
 
 def _meant(given: Sequence[str], options: Options, frame: "pd.DataFrame") -> str:
     """The task that the columns mean, of which ``given`` are named."""
+    if {*given} & {*_COLUMNS["answer"]} or (not given and _is_for_answering(frame)):
+        return "answer"
     if {*given} & {"prompt", "completion", "messages"}:
         return "generate"
     if is_tagged(options, frame):
@@ -99,6 +108,12 @@ def _check_style(options: Options, task: str) -> None:
     others = [other for other, has in _STYLES.items() if style in has]
     says = f"; {task} has {' and '.join(map(repr, styles))}" if styles else f", not {task!r}"
     raise OptionError(f"style = {style!r} is for task = {' or '.join(map(repr, others))}{says}")
+
+
+def _is_for_answering(frame: "pd.DataFrame") -> bool:
+    """Whether there are questions, contexts and answers under these very names."""
+    names = {column.strip().casefold() for column in frame.columns}
+    return all(names & {*NAMES[role][0]} for role in ("question", "context", "answer"))
 
 
 def _is_for_writing(options: Options, frame: "pd.DataFrame") -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from gpt_magic.data.checks import NOT_UNICODE, is_unicode
 from gpt_magic.data.conll import read_conll
+from gpt_magic.data.squad import is_squad, squad_table
 from gpt_magic.errors import DataError, a_kind, listing, nearest
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     Args:
         data: DataFrame, mapping of columns, list of dicts, list of texts (column ``text``), ``datasets.Dataset``,
             anything with ``to_pandas()`` (Arrow and Polars tables), or a path to CSV, TSV, JSONL, JSON, TXT (one
-            text; all five also ``.gz``), Parquet or CoNLL.
+            text; all five also ``.gz``), Parquet or CoNLL. SQuAD's JSON becomes a table with a row a question.
         what: the option's name, for messages.
 
     Raises:
@@ -35,7 +36,7 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     elif isinstance(data, list | tuple):
         frame = _from_records(data, what)
     elif isinstance(data, Mapping):
-        frame = _from_mapping(data, what)
+        frame = squad_table(data, what) if is_squad(data) else _from_mapping(data, what)
     else:
         frame = _named(data.to_pandas(), data) if hasattr(data, "to_pandas") else data
     if not isinstance(frame, pd.DataFrame):

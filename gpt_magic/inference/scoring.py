@@ -32,21 +32,42 @@ def score_last(
     Returns:
         Outputs in float32, ``(rows, outputs)``, in the order of ``ids``.
     """
+    last = [np.array([len(row) - 1]) for row in ids]
+    found = score_at(model, ids, last, head, hidden, check)
+    if not found:
+        raise ValueError("no rows to score")
+    return np.concatenate(found)
+
+
+def score_at(
+    model: nn.Module,
+    ids: Sequence[np.ndarray],
+    scored: Sequence[np.ndarray],
+    head: Callable[[nn.Module, Tensor], Tensor],
+    hidden: Hidden = hidden_packed,
+    check: Callable[[], None] = lambda: None,
+) -> list[np.ndarray]:
+    """Apply ``head`` to the hidden states at some positions of every row; see `score_last`.
+
+    Args:
+        scored: the positions, ``(scored,)`` each, ascending.
+
+    Returns:
+        Outputs in float32 of each row, ``(scored, outputs)``, in the order of ``ids``.
+    """
     lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
-    last = [np.array([length - 1]) for length in lengths]
-    out: np.ndarray | None = None
+    out: list[np.ndarray] = [np.empty(0)] * len(ids)
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
             for rows in forward_passes(range(len(ids)), lengths, _ROWS_A_PASS):
                 check()
-                part = head(model, hidden(model, [ids[r] for r in rows], [last[r] for r in rows])).float().cpu().numpy()
-                if out is None:
-                    out = np.empty((len(ids), part.shape[1]), dtype=np.float32)
-                out[rows] = part
+                states = hidden(model, [ids[r] for r in rows], [scored[r] for r in rows])
+                part = head(model, states).float().cpu().numpy()
+                ends = np.cumsum([len(scored[r]) for r in rows])
+                for row, outputs in zip(rows, np.split(part, ends[:-1]), strict=True):
+                    out[row] = outputs
     finally:
         model.train(training)
-    if out is None:
-        raise ValueError("no rows to score")
     return out

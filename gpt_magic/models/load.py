@@ -180,15 +180,36 @@ def load_tagger(base: Base, tags: Sequence[str], pad_token_id: int, dropout: flo
     return _load(base, config, AutoModelForTokenClassification, _tagging_head(base, config), same_tags, dropout)
 
 
-def load_language_model(base: Base, dropout: float | None) -> Any:
+def load_extractor(base: Base, dropout: float | None) -> Any:
+    """The base with a head that marks the start and the end of an answer, in float32 and evaluation mode.
+
+    Raises:
+        ModelError: the base is not a GPT-style model that transformers can put such a head on, or its weights are
+            damaged or those of another model.
+    """
+    from transformers import AutoModelForQuestionAnswering
+
+    config = _config(base)
+    config.num_labels = 2  # a start and an end
+    return _load(base, config, AutoModelForQuestionAnswering, "qa_outputs", True, dropout)
+
+
+def load_language_model(base: Base, dropout: float | None, end: int | None = None) -> Any:
     """The base with its language-model head, in float32 and evaluation mode.
+
+    Args:
+        end: the token at which the model learns to end; its own generation is to end there too.
 
     Raises:
         ModelError: the base is not a GPT-style language model, or its weights are damaged or those of another model.
     """
     from transformers import AutoModelForCausalLM
 
-    return _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout, new_head=False)
+    model = _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout, new_head=False)
+    own = model.generation_config.eos_token_id
+    if end is not None and end not in (own if isinstance(own, list) else [own]):
+        model.generation_config.eos_token_id = end  # else plain transformers would write past what was learned
+    return model
 
 
 def _tagging_head(base: Base, config: Any) -> str:

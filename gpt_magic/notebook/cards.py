@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LENGTHS = "tokens a text"  # the fact whose place the picture takes
 _LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "mae", "rmse")
 _SHARES = ("accuracy", "f1", "precision", "recall", "auc", "match")
-_TRY = {"generate": "the beginning of a text"}
+_TRY = {"generate": "the beginning of a text", "answer": '"a question" "the text that answers it"'}
 _MOST_CLASSES = 30
 _MOST_MEMORISED = 8
 _MOST_BARS = 16

@@ -16,6 +16,7 @@ NAMES = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
     "macro_f1": "macro F1",
+    "exact_match": "exact match",
     "f1": "F1",
     "token_accuracy": "token accuracy",
     "average_precision": "average precision",
@@ -26,11 +27,20 @@ NAMES = {
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }
-SHARES = ("accuracy", "micro_f1", "macro_f1", "f1", "token_accuracy", "average_precision")  # said as percentages
+SHARES = (
+    "accuracy",
+    "micro_f1",
+    "macro_f1",
+    "exact_match",
+    "f1",
+    "token_accuracy",
+    "average_precision",
+)  # said as percentages
 _PLOTTED = (
     "accuracy",
     "micro_f1",
     "macro_f1",
+    "exact_match",
     "f1",
     "token_accuracy",
     "r2",

@@ -17,7 +17,7 @@ from traitlets.config import Config
 from gpt_magic.errors import GptMagicError, OptionError, TrainingError, listing, nearest
 from gpt_magic.notebook import completion
 from gpt_magic.notebook.cell import Request, is_tuned, read_cell
-from gpt_magic.notebook.texts import SETTINGS, find_texts, merge_flags, take_flags
+from gpt_magic.notebook.texts import SETTINGS, find_question, find_texts, merge_flags, take_flags
 from gpt_magic.options import Options, find, help_text
 
 _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
@@ -25,10 +25,10 @@ _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     ...
 
 Fine-tune a GPT-2 on DATA: the name of a DataFrame, list or list of dicts in this notebook, or the path of a
-TXT, CSV, TSV, JSONL, Parquet or CoNLL file. It learns to label texts, or pairs of texts, with one class each (task =
-"classify"), with several ("multilabel") or with a number ("regress"); to write on from them ("generate"): from texts
-alone, prompts with completions, or conversations; or to find entities in them ("tag"): from lists of tokens and tags,
-or texts and places.
+TXT, CSV, TSV, JSONL, JSON, Parquet or CoNLL file. It learns to label texts, or pairs of texts, with one class each
+(task = "classify"), with several ("multilabel") or with a number ("regress"); to find entities in them ("tag"), from
+lists of tokens and tags, or texts and places; to answer questions about a context ("answer"), also from SQuAD's files;
+or to write on from them ("generate"): from texts alone, prompts with completions, or conversations.
 
 The body takes Python assignments to the options below; their right-hand sides see the notebook's names. On
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
@@ -43,11 +43,15 @@ _PREDICT = """%predict NAME TEXT...      label one text, find its entities, or w
 %predict NAME "ONE" "OTHER"  a pair of texts, for a model that labels pairs; in a cell a pair a line
 %predict NAME FRAME        the texts of a DataFrame, list or Series of this notebook, or of a file
 %%predict NAME             the cell's body: one text a line to label; as it stands, one text to write on from
+%predict NAME "QUESTION" CONTEXT    answer; the context by its name or in quotes
+%%predict NAME                      the cell's body: the question, an empty line, the context
 
 NAME is a tuned model. A text that is also the name of something in the notebook, or that begins or ends
 with a flag, stands in quotes. The result is the cell's value:  scored = %predict clf unseen
 A model that labels gives a DataFrame; --probabilities adds a column a class. A model that tags shows one text with
 its entities marked, and gives a DataFrame of several.
+
+A model that answers gives one answer, shown in its context, or of a table with questions and contexts a DataFrame.
 
 A model that writes gives the text that it wrote, of several texts a DataFrame; a list of {role, content}
 messages, by its name, is answered. "" begins from nothing. The notebook's interrupt button ends the writing.
@@ -121,6 +125,10 @@ class GptMagics(Magics):
             task = getattr(model, "task", "")
             writes = task == "generate"
             _check_flags(name, task, flags)
+            if task == "answer":
+                asked = find_question(name, rest, cell, names)
+                with _short_warnings():
+                    return model.ask(*asked) if isinstance(asked, tuple) else model.predict(asked)
             texts = find_texts(name, rest, cell, names, whole=writes, pairs=getattr(model, "pairs", False))
             with _short_warnings():
                 if task == "tag":
@@ -231,7 +239,8 @@ def _model(name: str, names: Mapping[str, Any]) -> Any:
 
 def _check_flags(name: str, task: str, flags: Mapping[str, Any]) -> None:
     """Refuse flags that are for another kind of model."""
-    does, own = {"generate": ("writes", [*SETTINGS]), "tag": ("tags", [])}.get(task, ("labels", ["--probabilities"]))
+    kinds = {"generate": ("writes", [*SETTINGS]), "tag": ("tags", []), "answer": ("answers", [])}
+    does, own = kinds.get(task, ("labels", ["--probabilities"]))
     wrong = [flag for flag in flags if flag in (*SETTINGS, "--probabilities") and flag not in own]
     if wrong:
         other = "write" if wrong[0] in SETTINGS else "label"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_magic.data.sources import is_file_name, read_table
-from gpt_magic.errors import DataError, OptionError, nearest, short
+from gpt_magic.errors import DataError, OptionError, a_kind, nearest, short
 from gpt_magic.notebook.cell import find_data
 
 SWITCHES = ("--probabilities", "--traceback", "--help", "-h")
@@ -31,6 +31,9 @@ _LAST_VALUE = re.compile(rf"(?:^|\s)({_NAME})\s+({_VALUE})$")
 _TAIL = re.compile(r"\s*(;|\s#[^\"']*)\s*$")  # a comment, or the semicolon that hides a cell's value
 _TEXT = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
 _PAIR = re.compile(rf"\s*({_TEXT})\s*,?\s*({_TEXT})\s*")
+_ASKED = re.compile(rf"({_TEXT})\s+(\S.*)", re.DOTALL)
+_ASK = "question with a context"
+_HOW = '%predict {model} "question" NAME, or %%predict {model} with question, empty line and context below'
 _QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""")
 
 
@@ -187,6 +190,42 @@ def _in_cell(model: str, cell: str, whole: bool, pairs: bool) -> Any:
     if pairs:
         return [_pair(line, model) for line in _lines(cell)]
     return _body(model, cell) if whole else _lines(cell)
+
+
+def find_question(model: str, rest: str, cell: str | None, names: Mapping[str, Any]) -> Any:
+    """What a model that answers is asked.
+
+    Args:
+        model: the model's name, for messages.
+        rest: the line without flags and the model's name: ``"question" CONTEXT``, with the context in quotes or under
+            a name; a table; or, before a cell, the question.
+        cell: the context, or the question, an empty line and the context; None for a line magic.
+        names: what the notebook holds.
+
+    Returns:
+        A pair of question and context, or a table.
+
+    Raises:
+        DataError: question or context are missing, or no texts.
+        OptionError: it is an expression.
+    """
+    if cell is not None:
+        question, context = rest, cell
+        if not rest:
+            question, context = [*re.split(r"\n[^\S\n]*\n", cell.strip("\n"), maxsplit=1), ""][:2]
+        if not question.strip() or not context.strip():
+            raise DataError(f"the cell has no {_ASK}: {_HOW.format(model=model)}")
+        return _unquoted(question.strip()), context.strip("\n")
+    pair = _ASKED.fullmatch(_TAIL.sub("", rest))
+    if pair is None:
+        found = find_texts(model, rest, None, names) if rest else ""
+        if isinstance(found, str):
+            raise DataError(f"there is no {_ASK}: {_HOW.format(model=model)}")
+        return found
+    context = find_texts(model, pair[2], None, names)
+    if not isinstance(context, str):
+        raise DataError(f"{short(pair[2])} is {a_kind(context)}, not a text with the answer in it")
+    return _unquoted(pair[1]), context
 
 
 def _lines(cell: str) -> list[str]:

@@ -17,7 +17,7 @@ MAX_ROWS = 20_000  # more would take longer than many a training run
 MAX_FEATURES = 50_000  # likewise, with many classes
 _WORD = r"(?u)\b\w+\b"
 # Thai and Lao, Burmese, Khmer, Japanese, Chinese: no spaces between words.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 def compare(train: Examples, valid: Examples, seed: int, stop: threading.Event) -> tuple[list[Row], list[str]]:
@@ -154,7 +154,7 @@ def _features(train: Examples) -> tuple[Any, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts = _joined(train)
-    unspaced = sum(bool(_UNSPACED.search(text)) for text in texts) * 2 > len(texts)
+    unspaced = sum(bool(UNSPACED.search(text)) for text in texts) * 2 > len(texts)
     kind = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else {"token_pattern": _WORD, "ngram_range": (1, 2)}
     features = TfidfVectorizer(sublinear_tf=True, max_features=MAX_FEATURES, **kind)
     return features, features.fit_transform(texts)

@@ -1,4 +1,4 @@
-"""How well a model does: a classifier on rows with known labels, a language model on texts it has not seen."""
+"""How well a model does: with labels, with texts it has not seen, with answers to questions."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -92,6 +92,68 @@ class LanguageEvaluation:
         from gpt_magic.notebook.cards import language_html
 
         return language_html(self)
+
+
+@dataclass(frozen=True)
+class AnswerEvaluation:
+    """Metrics of a model that answers questions, as the official SQuAD scripts define them; see `tasks.answers`.
+
+    Attributes:
+        rows: questions that were answered.
+        exact_match, f1: between 0 and 1; the scripts say them in percent.
+        answerable, unanswerable: rows, exact match and F1 of the questions with and without an answer; None where
+            there are none of the kind. Of a question without an answer both are 1 when none was given.
+        truncated: rows of which the model read only a part.
+        by_character: characters were counted as words, as in Chinese.
+    """
+
+    rows: int
+    exact_match: float
+    f1: float
+    answerable: tuple[int, float, float] | None
+    unanswerable: tuple[int, float, float] | None
+    truncated: int = 0
+    by_character: bool = False
+
+    def __str__(self) -> str:
+        said = f"{self.rows:,} rows: exact match {self.exact_match:.4f}, F1 {self.f1:.4f}"
+        for what, part in (("with an answer", self.answerable), ("without one", self.unanswerable)):
+            if part is not None and self.unanswerable is not None:
+                said += f"; {part[0]:,} {what}: exact match {part[1]:.4f}, F1 {part[2]:.4f}"
+        if self.truncated:
+            said += f"; {self.truncated:,} of them cut to what the model reads"
+        return f"{said}; a character counts as a word" if self.by_character else said
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from gpt_magic.notebook.answers import evaluation_html
+
+        return evaluation_html(self)
+
+
+def evaluate_answers(
+    answers: Sequence[str], references: Sequence[Sequence[str]], truncated: int = 0
+) -> AnswerEvaluation:
+    """Compare answers, empty for none, with the reference answers of each question."""
+    from gpt_magic.tasks.answers import score_answers
+
+    scored = score_answers(answers, references)
+
+    def part(which: np.ndarray) -> tuple[int, float, float] | None:
+        if not which.any():
+            return None
+        return int(which.sum()), float(scored.exact[which].mean()), float(scored.overlap[which].mean())
+
+    return AnswerEvaluation(
+        rows=len(answers),
+        exact_match=scored.exact_match,
+        f1=scored.f1,
+        answerable=part(scored.answerable),
+        unanswerable=part(~scored.answerable),
+        truncated=truncated,
+        by_character=scored.by_character,
+    )
 
 
 def evaluate_classes(

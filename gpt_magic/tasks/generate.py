@@ -28,7 +28,6 @@ class GenerateTask(Task):
 
     name = "generate"
     scores = {"perplexity": "perplexity", "bits_per_character": "bits per character"}  # noqa: RUF012
-    ignores = ("class_weights", "repeat")
     compares_base = True
 
     data: PassageData
@@ -73,11 +72,8 @@ class GenerateTask(Task):
 
     def load(self, base: Base) -> Any:
         """The base with its language-model head."""
-        model = load_language_model(base, self.options.dropout)
+        model = load_language_model(base, self.options.dropout, self.tokenizer.eos_token_id)
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
-        own, end = model.generation_config.eos_token_id, self.tokenizer.eos_token_id
-        if end not in (own if isinstance(own, list) else [own]):
-            model.generation_config.eos_token_id = end  # else plain transformers would write past what was learned
         return model
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:

@@ -22,7 +22,7 @@ from gpt_magic.tasks.task import Check, Completed, Rows, Task
 class LabelledTask(Task):
     """A task whose head reads the label off at the text's last token."""
 
-    ignores: ClassVar[Sequence[str]] = ("samples", "sample_tokens", "template")
+    ignores: ClassVar[Sequence[str]] = ("template",)
 
     data: LabelledData
 

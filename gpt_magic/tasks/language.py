@@ -79,9 +79,17 @@ def blocks(ids: np.ndarray, learned: np.ndarray, limit: int) -> Iterator[tuple[n
 def total_nats(
     model: nn.Module, encoded: Encoded, hidden: Hidden, check: Callable[[], None] = lambda: None
 ) -> tuple[float, int]:
-    """The summed cross-entropy in nats over all scored positions, and how many there are.
+    """The summed cross-entropy in nats over all scored positions, and how many there are; see `row_nats`."""
+    scored = sum(map(len, encoded.scored))
+    return float(row_nats(model, encoded, hidden, check).sum()), scored
 
-    Nothing but two numbers is kept from one forward pass to the next.
+
+def row_nats(
+    model: nn.Module, encoded: Encoded, hidden: Hidden, check: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """The cross-entropy in nats of each row, summed over its scored positions, ``(rows,)``.
+
+    Nothing but a number a row is kept from one forward pass to the next.
 
     Args:
         model: a causal language model; its training mode is put back afterwards.
@@ -92,7 +100,7 @@ def total_nats(
     objective = NextToken(head.weight.shape[0])
     scored = np.fromiter(map(len, encoded.scored), dtype=np.int64, count=len(encoded))
     passes = forward_passes(range(len(encoded)), encoded.lengths(), _ROWS_A_PASS, scored * objective.outputs)
-    training, total = model.training, 0.0
+    training, nats = model.training, np.zeros(len(encoded))
     model.eval()
     try:
         with torch.inference_mode():
@@ -100,10 +108,11 @@ def total_nats(
                 check()
                 states = hidden(model, [encoded.ids[r] for r in rows], [encoded.scored[r] for r in rows])
                 expected = torch.from_numpy(np.concatenate([encoded.targets[r] for r in rows])).to(device)
-                total += float(objective.losses(model, states, expected).double().sum())
+                losses = objective.losses(model, states, expected).double().cpu().numpy()
+                nats[rows] = np.add.reduceat(losses, np.cumsum(scored[rows]) - scored[rows])
     finally:
         model.train(training)
-    return total, int(scored.sum())
+    return nats
 
 
 def metrics(nats: float, tokens: int, characters: int) -> dict[str, float]:

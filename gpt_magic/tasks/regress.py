@@ -28,7 +28,6 @@ class RegressTask(LabelledTask):
 
     name = "regress"
     scores = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "spearman": "Spearman"}  # noqa: RUF012
-    ignores = (*LabelledTask.ignores, "class_weights", "calibrate")
 
     _shifts: bool = field(init=False, default=True)
 

@@ -34,7 +34,6 @@ class TagTask(Task):
         "recall": "recall",
         "token_accuracy": "token accuracy",
     }
-    ignores = ("truncate", "class_weights", "samples", "sample_tokens")
 
     data: TaggedData
     _valid: Tally = field(init=False, default_factory=Tally)

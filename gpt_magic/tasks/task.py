@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden, Objective
 from gpt_magic.models.find import Base
-from gpt_magic.options import Options
+from gpt_magic.options import Options, find
 from gpt_magic.summary import Lengths
 
 Check = Callable[[], None]
@@ -59,7 +59,7 @@ class Task(ABC):
         name: as the option ``task`` has it.
         kind: of what it hands back, in ``tuned.KINDS``; that of its name when empty.
         scores: the metrics in the table of scores: key and what it is called.
-        ignores: options of other tasks, which do nothing here.
+        ignores: options that do nothing here, beside those that are for other tasks (`Options` says which).
         compares_base: whether the base is scored before training, to stand beside the tuned model.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
@@ -74,6 +74,11 @@ class Task(ABC):
     options: Options
     data: Any
     tokenizer: Any = field(init=False)
+
+    @classmethod
+    def heeds(cls, option: str) -> bool:
+        """Whether an option does anything here."""
+        return option not in cls.ignores and cls.name in find(option).metadata.get("tasks", (cls.name,))
 
     @property
     @abstractmethod
@@ -112,15 +117,16 @@ class Task(ABC):
 def make_task(options: Options, data: Any) -> Task:
     """The task that ``data`` was read for."""
     from gpt_magic.tasks.classify import ClassifyTask
+    from gpt_magic.tasks.extract import ExtractTask
     from gpt_magic.tasks.generate import GenerateTask
     from gpt_magic.tasks.multilabel import MultilabelTask
     from gpt_magic.tasks.regress import RegressTask
     from gpt_magic.tasks.tag import TagTask
     from gpt_magic.tasks.words import WordsTask
+    from gpt_magic.tasks.write import WriteTask
 
-    if data.task == "classify" and options.style == "words":
-        return WordsTask(options, data)
     kinds: dict[str, type[Task]] = {
-        kind.name: kind for kind in (ClassifyTask, MultilabelTask, RegressTask, GenerateTask, TagTask)
+        kind.name: kind for kind in (ClassifyTask, MultilabelTask, RegressTask, TagTask, ExtractTask, GenerateTask)
     }
-    return kinds[data.task](options, data)
+    others: dict[tuple[str, str], type[Task]] = {("classify", "words"): WordsTask, ("answer", "write"): WriteTask}
+    return others.get((data.task, getattr(data, "style", options.style)), kinds[data.task])(options, data)

@@ -33,7 +33,7 @@ class WordsTask(Task):
     name = "classify"
     kind = "words"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
-    ignores = ("class_weights", "samples", "sample_tokens")
+    ignores = ("class_weights",)
     compares_base = True
 
     data: LabelledData

@@ -1,5 +1,6 @@
 """What a run hands back, one class a task."""
 
+from gpt_magic.tuned.answerer import Answer, TunedAnswerer
 from gpt_magic.tuned.base import TruncationWarning, TunedModel
 from gpt_magic.tuned.classifier import TunedClassifier
 from gpt_magic.tuned.generator import TunedGenerator
@@ -9,7 +10,9 @@ from gpt_magic.tuned.tagger import TunedTagger
 from gpt_magic.tuned.words import TunedWords
 
 __all__ = [
+    "Answer",
     "TruncationWarning",
+    "TunedAnswerer",
     "TunedClassifier",
     "TunedGenerator",
     "TunedModel",
@@ -21,5 +24,13 @@ __all__ = [
 
 KINDS: dict[str, type[TunedModel]] = {
     kind.kind or kind.task: kind
-    for kind in (TunedClassifier, TunedWords, TunedMultilabel, TunedRegressor, TunedGenerator, TunedTagger)
+    for kind in (
+        TunedClassifier,
+        TunedWords,
+        TunedMultilabel,
+        TunedRegressor,
+        TunedTagger,
+        TunedAnswerer,
+        TunedGenerator,
+    )
 }

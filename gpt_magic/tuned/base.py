@@ -32,7 +32,7 @@ class TunedModel:
         task: the option ``task`` that it was trained with.
         kind: its name among the results, where that is not the task's.
         kept: the attributes beside the common ones that a saved model remembers.
-        auto_class: the class of transformers that loads it.
+        auto_class: the class of transformers that loads it, see also `auto_class_of`.
         model: a plain ``transformers`` model, in evaluation mode, on the device it was trained on.
         tokenizer: its plain ``transformers`` tokenizer.
         options: the options of the run, as plain values.
@@ -77,6 +77,11 @@ class TunedModel:
         from gpt_magic.notebook.plot import figure
 
         return figure(self.progress)
+
+    @classmethod
+    def auto_class_of(cls, known: Mapping[str, Any]) -> str:  # noqa: ARG003
+        """The class of transformers that loads a model of which the attributes in ``kept`` are known."""
+        return cls.auto_class
 
     @abstractmethod
     def evaluate(self, data: Any, missing: str = "error") -> Any:

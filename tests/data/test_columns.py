@@ -43,6 +43,8 @@ def test_roles_are_found_by_name(columns: list[str], text: str, label: str) -> N
 def test_a_name_stands_for_one_role_and_once(role: str) -> None:
     mine = [name for names in NAMES[role] for name in names]
     beside = {"text": ["label"], "label": ["text"], "prompt": ["completion"], "completion": ["prompt"], "messages": []}
+    asked = ["question", "context", "answer", "answer_start"]
+    beside |= {one: [other for other in asked if other != one] for one in asked}
     others = {name for other in beside[role] for names in NAMES[other] for name in names}
     assert len(mine) == len(set(mine))
     assert not others & set(mine)

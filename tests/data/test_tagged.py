@@ -239,14 +239,14 @@ def test_columns_that_plainly_mean_entities(frame: pd.DataFrame, task: str) -> N
             {"tokens": "tokens", "entities": "tags"},
             "entities and tokens are both given: give text and entities, or tokens and tags",
         ),
-        ({"tags": "tags", "task": "classify"}, "tags is for task = 'tag', which finds entities in texts"),
+        ({"tags": "tags", "task": "classify"}, "tags is for task = 'tag'; to classify give text and label"),
         (
             {"label": "tags", "task": "tag"},
-            "label is not for task = 'tag': give tokens and tags, or text and entities",
+            "label is for task = 'classify'; to tag give tokens and tags, or text and entities",
         ),
         (
             {"task": "tag", "prompt": "tokens"},
-            "prompt is not for task = 'tag': give tokens and tags, or text and entities",
+            "prompt is for task = 'generate'; to tag give tokens and tags, or text and entities",
         ),
     ],
 )

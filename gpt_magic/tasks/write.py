@@ -1,0 +1,220 @@
+"""Answering by writing the answer: a prompt of question and context, and the answer as its completion.
+
+The prompt is ``Question: ...``, ``Context: ...`` and ``Answer:`` on three lines; the completion is a space, the answer
+and the end-of-text token, or that token alone where there is no answer.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from gpt_magic.data.checks import rows
+from gpt_magic.data.questions import AnswerData, Questions
+from gpt_magic.data.tokens import length_facts, length_picture, token_ids
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.errors import DataError, ModelError, OptionError, plural
+from gpt_magic.inference.generation import Sampling, generate
+from gpt_magic.models.find import Base
+from gpt_magic.models.load import load_language_model
+from gpt_magic.tasks import overlap
+from gpt_magic.tasks.answers import score_answers
+from gpt_magic.tasks.language import Learned, NextToken, encode, row_nats, total_nats
+from gpt_magic.tasks.reading import Answered
+from gpt_magic.tasks.task import Check, Row, Rows, Task
+
+_ANSWERED = 256  # validation rows that are answered at each evaluation: writing is slow
+_LEAST = 16  # tokens: a prompt of few words, and an answer
+
+
+@dataclass
+class WriteTask(Task):
+    """``task = "answer"``, ``style = "write"``."""
+
+    name = "answer"
+    scores = {"exact_match": "exact match", "f1": "F1"}  # noqa: RUF012  # declared in Task
+
+    data: AnswerData
+    _vocabulary: int = field(init=False, default=0)
+    _limit: int = field(init=False, default=0)
+    _longest: int = field(init=False, default=1)
+
+    @property
+    def objective(self) -> NextToken:
+        """Cross-entropy of the next token."""
+        return NextToken(self._vocabulary)
+
+    def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
+        """Prompts with their completions."""
+        data, truncate = self.data, self.options.truncate
+        self.tokenizer, self._limit = tokenizer, limit
+        if limit < _LEAST:
+            raise OptionError(f"max_length = {limit}: must be {_LEAST} at least for task = 'answer'")
+        ends, valid_ends = (completions(part, tokenizer, check) for part in (data.train, data.valid))
+        longest = max(map(len, ends))
+        self._longest = room = min(longest, limit // 2)
+        train, lengths, cut = prompts(data.train, tokenizer, limit, room, truncate, check)
+        valid, _, valid_cut = prompts(data.valid, tokenizer, limit, room, truncate, check)
+        if (cut or valid_cut) and truncate == "error":
+            raise DataError(
+                f"{plural(len(cut) + len(valid_cut), 'context')} longer than {limit:,} tokens with question and answer "
+                f"({rows([*cut, *valid_cut])}): shorten them, or say truncate = 'head' or 'tail'"
+            )
+        encoded = encode(_learned(train, ends, data.train.index), limit)
+        lengths = lengths + np.fromiter(map(len, ends), dtype=np.int64, count=len(ends))
+        part = "beginning" if truncate == "tail" else "end"
+        return Rows(
+            train=encoded,
+            valid=encode(_learned(valid, valid_ends, data.valid.index), limit),
+            facts=[*self._facts(longest), *length_facts(lengths, int(encoded.lengths().sum()))],
+            warnings=[
+                f"{len(over):,} of {len(of):,} {what} contexts do not fit into {limit:,} tokens and lose their {part} "
+                f"({rows(over)}); style = 'extract' reads all of them"
+                for what, over, of in (("training", cut, data.train), ("validation", valid_cut, data.valid))
+                if over
+            ],
+            lengths=length_picture(lengths, limit),
+        )
+
+    def load(self, base: Base) -> Any:
+        """The base with its language-model head."""
+        model = load_language_model(base, self.options.dropout, self.tokenizer.eos_token_id)
+        self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
+        return model
+
+    def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
+        """Loss of all rows, exact match and F1 of those that are answered."""
+        nats, tokens = total_nats(model, rows, hidden, check)
+        asked = self._asked()
+        ids, _, _ = prompts(asked, self.tokenizer, self._limit, self._longest, self.options.truncate)
+        told = generate(model, self.tokenizer, ids, Sampling(self._longest, temperature=0), check=check)
+        scored = score_answers([one.text.strip() for one in told], asked.references)
+        return {"loss": nats / max(tokens, 1), "exact_match": scored.exact_match, "f1": scored.f1}
+
+    def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
+        """The sliding window, on the rows that the model answered."""
+        return overlap.compare(self.data.train, self._asked(), stop)
+
+    def own(self) -> dict[str, Any]:
+        """The style, and the tokens of the longest answer with its end."""
+        rejects = "questions" if self.data.train.unanswerable else "nothing"
+        return {"style": "write", "longest": self._longest, "rejects": rejects}
+
+    def _asked(self) -> Questions:
+        valid = self.data.valid
+        return valid.take(range(0, len(valid), math.ceil(len(valid) / _ANSWERED) or 1))
+
+    def _facts(self, longest: int) -> list[tuple[str, str]]:
+        train, asked = self.data.train, len(self._asked())
+        contexts = len({row.context for row in train.rows})
+        said = f"{len(train):,} about {plural(contexts, 'context')}, answers written (style = 'write')"
+        if train.unanswerable:
+            said += f"; {train.unanswerable:,} without an answer ({train.unanswerable / len(train):.0%})"
+        facts = [("questions", said), ("longest answer", plural(longest - 1, "token"))]
+        if asked < len(self.data.valid):
+            facts.append(("answered", f"{asked:,} of the rows to validate at each evaluation, evenly spread"))
+        return facts
+
+
+def completions(questions: Questions, tokenizer: Any, check: Check = lambda: None) -> list[list[int]]:
+    """Token ids of each answer with the space before it and the end-of-text token behind it.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-text token.
+    """
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise ModelError("the base's tokenizer has no end-of-text token to learn where an answer ends: set eos_token")
+    texts = [f" {row.answer.strip()}" if row.answers else "" for row in questions.rows]
+    return [[*ids, end] for ids in token_ids(texts, tokenizer, questions.index, check, whole=False)]
+
+
+def prompts(
+    questions: Questions, tokenizer: Any, limit: int, room: int, truncate: str, check: Check = lambda: None
+) -> tuple[list[np.ndarray], np.ndarray, list[Any]]:
+    """Token ids of each prompt, its parts tokenised apart, with ``room`` tokens left in ``limit`` for an answer.
+
+    Of a context that is too long the head is read, or with ``truncate="tail"`` its tail; of a question that takes more
+    than half of what there is, the head.
+
+    Returns:
+        The ids, ``(tokens,)`` each, the tokens before anything was cut, ``(rows,)``, and the rows that were cut.
+    """
+    made, lengths, cut = [], [], []
+    for (front, context, back), row in zip(_parts(questions, tokenizer, check), questions.index, strict=True):
+        kept = front[: (limit - room - len(back)) // 2] if len(front) > (limit - room) // 2 else front
+        free = limit - room - len(kept) - len(back)
+        read = context[max(len(context) - free, 0) :] if truncate == "tail" else context[:free]
+        made.append(np.array([*kept, *read, *back], dtype=np.int32))
+        lengths.append(len(front) + len(context) + len(back))
+        if len(made[-1]) < lengths[-1]:
+            cut.append(row)
+    return made, np.array(lengths, dtype=np.int64), cut
+
+
+def _parts(questions: Questions, tokenizer: Any, check: Check) -> Iterator[tuple[list[int], list[int], list[int]]]:
+    """Token ids of what stands before each context, of the context, and of what stands behind it."""
+    rows, index = questions.rows, questions.index
+    fronts = token_ids([f"Question: {row.question}\nContext:" for row in rows], tokenizer, index, check)
+    contexts = token_ids([f" {row.context}" for row in rows], tokenizer, index, check, whole=False)
+    back = next(token_ids(["\nAnswer:"], tokenizer, [None], whole=False))
+    return ((front, context, back) for front, context in zip(fronts, contexts, strict=True))
+
+
+def _learned(prompts: Sequence[np.ndarray], ends: Sequence[Sequence[int]], index: Sequence[Any]) -> list[Learned]:
+    """Prompts that are only read and completions that are learned, as sequences."""
+    return [
+        Learned(
+            np.concatenate([prompt, np.array(end, dtype=np.int32)]),
+            np.arange(len(prompt) + len(end)) >= len(prompt),
+            row,
+        )
+        for prompt, end, row in zip(prompts, ends, index, strict=True)
+    ]
+
+
+def write_answers(
+    model: Any,
+    questions: Questions,
+    tokenizer: Any,
+    limit: int,
+    truncate: str,
+    longest: int,
+    rejects: str,
+    hidden: Hidden = hidden_packed,
+) -> tuple[list[Answered], list[Any]]:
+    """Answer questions, always with the likeliest token.
+
+    Args:
+        longest: most tokens of an answer, its end included.
+        rejects: ``questions`` where the model learned that there may be no answer.
+
+    Returns:
+        The answers, each with the probability that the model gives to it and its end, and with its first place in the
+        context where it stands there; and the rows of which something was cut.
+    """
+    ids, _, cut = prompts(questions, tokenizer, limit, longest, truncate)
+    told = generate(model, tokenizer, ids, Sampling(longest, temperature=0))
+    texts = [one.text.strip() for one in told]
+
+    def chances(answers: Sequence[str]) -> list[float]:
+        said = [
+            replace(row, answer=text, answers=(text,) if text else ())
+            for row, text in zip(questions.rows, answers, strict=True)
+        ]
+        # A text may have a token more when it is tokenised than when it was written; with it, it would not fit.
+        ends = [end[: longest + 1] for end in completions(Questions(said, questions.index), tokenizer)]
+        nats = row_nats(model, encode(_learned(ids, ends, questions.index), limit), hidden)
+        return list(np.exp(-nats).tolist())
+
+    nothing: Sequence[float | None] = chances([""] * len(texts)) if rejects == "questions" else [None] * len(texts)
+    found = []
+    for row, text, score, none in zip(questions.rows, texts, chances(texts), nothing, strict=True):
+        at = row.context.find(text) if text else -1
+        found.append(Answered(text, None if at < 0 else (at, at + len(text)), score, no_answer=none))
+    return found, cut
