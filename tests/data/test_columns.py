@@ -45,6 +45,7 @@ def test_a_name_stands_for_one_role_and_once(role: str) -> None:
     beside = {"text": ["label"], "label": ["text"], "prompt": ["completion"], "completion": ["prompt"], "messages": []}
     asked = ["question", "context", "answer", "answer_start"]
     beside |= {one: [other for other in asked if other != one] for one in asked}
+    beside |= {"tokens": ["tags"], "tags": ["tokens"], "entities": ["text"]}
     others = {name for other in beside[role] for names in NAMES[other] for name in names}
     assert len(mine) == len(set(mine))
     assert not others & set(mine)

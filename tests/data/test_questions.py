@@ -212,7 +212,7 @@ def test_columns_of_other_tasks(options: dict[str, Any], line: str) -> None:
 def test_styles() -> None:
     assert read(quiz(4)).style == "extract"
     assert read(quiz(4), style="write").style == "write"
-    with pytest.raises(OptionError, match="style = 'head' is for task = 'classify'; to answer say style = "):
+    with pytest.raises(OptionError, match="style = 'head' is for task = 'classify'; answer has 'extract' and 'write'"):
         read(quiz(4), style="head")
     started = one("An owl", begin=3)
     assert read(started, style="write", answer_start="begin").findings.warnings == [

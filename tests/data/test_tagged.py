@@ -225,7 +225,7 @@ def test_an_entity_seen_once_is_said() -> None:
         (spans().assign(label="x"), "classify"),
         (spans().assign(entities="none"), "classify"),
         (table(TEXTS, TEXTS), "classify"),
-        (pd.DataFrame({"text": ["a"], "labels": [["x", "y"]]}), "classify"),
+        (pd.DataFrame({"text": ["a"], "labels": [["x", "y"]]}), "multilabel"),
     ],
 )
 def test_columns_that_plainly_mean_entities(frame: pd.DataFrame, task: str) -> None:
