@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         TunedModel,
         TunedMultilabel,
         TunedRegressor,
+        TunedTagger,
         TunedWords,
     )
     from gpt_magic.untrained import zero_shot
@@ -33,6 +34,7 @@ __all__ = [
     "TunedModel",
     "TunedMultilabel",
     "TunedRegressor",
+    "TunedTagger",
     "TunedWords",
     "finetune",
     "load",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
-    """Fine-tune a GPT-2 to label texts, to say numbers of them, or to write them.
+    """Fine-tune a GPT-2 to label texts, to say numbers of them, to write them or to find entities in them.
 
     Args:
         data: DataFrame, list of dicts, ``datasets.Dataset``, a list of texts, or a CSV, TSV, JSONL, TXT or

@@ -48,7 +48,8 @@ class Options(Configurable):
 
     # --- data ---------------------------------------------------------------------------------------
     data = AnyTrait(
-        None, help="DataFrame, list of dicts or of texts, datasets.Dataset, or a CSV, TSV, JSONL, TXT or Parquet path."
+        None,
+        help="DataFrame, list of dicts or of texts, datasets.Dataset, a CSV, TSV, JSONL, TXT, Parquet or CoNLL path.",
     ).tag(group="data", kind="table", expects="the name of a DataFrame or the path of a file")
     valid = AnyTrait(None, help="Validation data, in any form that data takes; its columns have the same names.").tag(
         group="data", kind="table", expects="the name of a DataFrame or the path of a file"
@@ -57,10 +58,10 @@ class Options(Configurable):
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
     task = Enum(
-        ["auto", "classify", "multilabel", "regress", "generate"],
+        ["auto", "classify", "multilabel", "regress", "generate", "tag"],
         "auto",
-        help="What to learn: a label a text, several labels a text, a number a text, or to write on from a text; auto "
-        "decides from the columns.",
+        help="What to learn: a label a text, several labels a text, a number a text, to write on from a text, or to "
+        "find entities in it; auto decides from the columns.",
     ).tag(group="data", config=True)
     style = Enum(
         ["auto", "head", "words"],
@@ -96,6 +97,15 @@ class Options(Configurable):
     messages = Unicode(
         None, allow_none=True, help="generate: column with lists of {role, content}; the assistant's are learned."
     ).tag(group="data", kind="column", config=True)
+    tokens = Unicode(None, allow_none=True, help="tag: column with lists of words.").tag(
+        group="data", kind="column", config=True
+    )
+    tags = Unicode(
+        None, allow_none=True, help="tag: column with lists of the words' tags: BIO, IOB1, BIOES, BILOU or IO."
+    ).tag(group="data", kind="column", config=True)
+    entities = Unicode(
+        None, allow_none=True, help="tag: column with lists of {start, end, label}, in characters of the text."
+    ).tag(group="data", kind="column", config=True)
     missing = Enum(
         ["error", "drop"],
         "error",
@@ -125,6 +135,11 @@ class Options(Configurable):
         min=0.0,
         max=0.9,
         help="Dropout probability while training; default: the model's own (gpt2 0.1, nano 0).",
+    ).tag(group="model", config=True)
+
+    repeat = Bool(
+        False,
+        help="tag: read every text twice and tag the second reading, so that each word is seen with what follows it.",
     ).tag(group="model", config=True)
 
     # --- training -----------------------------------------------------------------------------------

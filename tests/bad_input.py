@@ -19,6 +19,9 @@ held_out = pd.DataFrame({"review": ["a fine plot"], "sentiment": ["good"]})
 riddles = pd.DataFrame({"prompt": ["Who barks?", "Who purrs?"] * 6, "completion": [" The dog.", " The cat."] * 6})
 talk = [{"role": "user", "content": "Who barks?"}, {"role": "assistant", "content": "The dog."}]
 talks = pd.DataFrame({"messages": [talk] * 12})
+names = pd.DataFrame({"tokens": [["Ada", "met", "Bob"]] * 12, "tags": [["B-PER", "O", "B-PER"]] * 12})
+found = [{"start": 0, "end": 3, "label": "PER"}]
+marked = pd.DataFrame({"text": ["Ada met Bob"] * 12, "entities": [found] * 12})
 """
 
 
@@ -267,7 +270,7 @@ TABLES = [
         "the data's name in quotes",
         "%%finetune\ndata = 'reviews'",
         "DataError: data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, "
-        ".txt, .parquet, and the first five as .gz); the name of a DataFrame has no quotes",
+        ".txt, .parquet, .conll, .bio, .iob, and the first five as .gz); the name of a DataFrame has no quotes",
     ),
     Bad(
         "one column",
@@ -736,6 +739,129 @@ GENERATE = [
         "writer.save('saved')",
     ),
 ]
+_TAGGER = "ner = gpt_magic.finetune(names, base=(model, tokenizer), max_steps=1, quiet=True)"
+TAG = [
+    Bad(
+        "columns of two kinds",
+        "%%finetune names\ntokens, entities = 'tokens', 'tags'",
+        "OptionError: entities and tokens are both given: give text and entities, or tokens and tags",
+    ),
+    Bad(
+        "tags for a classifier",
+        "%finetune names --task classify --tags tags",
+        "OptionError: tags is for task = 'tag', which finds entities in texts",
+    ),
+    Bad(
+        "a label for entities",
+        "%finetune names --task tag --label tags",
+        "OptionError: label is not for task = 'tag': give tokens and tags, or text and entities",
+    ),
+    Bad(
+        "a slip in a column",
+        "%finetune names --tokens token",
+        "DataError: tokens = 'token': no such column (did you mean 'tokens'?)",
+    ),
+    Bad(
+        "more tokens than tags",
+        "%finetune uneven",
+        "DataError: data, row 0: 3 tokens in 'tokens', but 2 tags in 'tags'",
+        "uneven = names.assign(tags=[['B-PER', 'O']] * 12)",
+    ),
+    Bad(
+        "a text for a list of tokens",
+        "%finetune whole --task tag",
+        "DataError: data, row 0: column 'tokens' holds a str, not a list of tokens; split it, as with .str.split(), or "
+        "keep lists in JSONL or Parquet",
+        "whole = names.assign(tokens='Ada met Bob')",
+    ),
+    Bad(
+        "numbers for tags",
+        "%finetune coded",
+        "DataError: data, row 0: tag 0 in 'tags', 1, is an int; give names such as 'B-PER'",
+        "coded = names.assign(tags=[[1, 0, 1]] * 12)",
+    ),
+    Bad(
+        "types with and without a prefix",
+        "%finetune mixed",
+        "DataError: data, row 0: the tag 'PER' in 'tags' has no B- or I- before it",
+        "mixed = names.assign(tags=[['B-PER', 'O', 'PER']] * 12)",
+    ),
+    Bad(
+        "parts of speech",
+        "%finetune speech",
+        "DataError: data: the tags in 'tags', such as 'VERB', have no B- or I- before them, and none is 'O': they do "
+        "not mark entities",
+        "speech = names.assign(tags=[['VERB', 'VERB', 'NOUN']] * 12)",
+    ),
+    Bad(
+        "no entities",
+        "%finetune nobody",
+        "DataError: column 'tags' has no entity in any row: nothing to learn",
+        "nobody = names.assign(tags=[['O', 'O', 'O']] * 12)",
+    ),
+    Bad(
+        "rows without tokens",
+        "%finetune gaps",
+        "DataError: data: column 'tokens' is empty in rows 1, 3, 5, 7, 9, 11. Fill them, or say missing = 'drop' to "
+        "leave such rows out",
+        "gaps = names.assign(tokens=[['Ada', 'met', 'Bob'], []] * 6)",
+    ),
+    Bad(
+        "an entity of another shape",
+        "%finetune pairs --entities entities",
+        "DataError: data, row 0: entity 0 in 'entities' is (0, 3, 'PER'); write {'start': 0, 'end': 5, 'label': 'PER'}",
+        "pairs = marked.assign(entities=[[(0, 3, 'PER')]] * 12)",
+    ),
+    Bad(
+        "an entity of no characters",
+        "%finetune empty",
+        "DataError: data, row 0: entity 0 in 'entities', from 3 to 3, marks nothing",
+        "empty = marked.assign(entities=[[{'start': 3, 'end': 3, 'label': 'PER'}]] * 12)",
+    ),
+    Bad(
+        "an entity out of its text",
+        "%finetune far",
+        "DataError: data, row 0: entity 0 in 'entities', from 8 to 20, reaches out of the text, which has 11 "
+        "characters",
+        "far = marked.assign(entities=[[{'start': 8, 'end': 20, 'label': 'PER'}]] * 12)",
+    ),
+    Bad(
+        "entities that overlap",
+        "%finetune nested",
+        "DataError: data, row 0: entities 0 and 1 in 'entities', from 0 to 3 and from 0 to 7, overlap: keep one",
+        "nested = marked.assign(entities=[[*found, {'start': 0, 'end': 7, 'label': 'EVENT'}]] * 12)",
+    ),
+    Bad(
+        "a CoNLL line without a tag",
+        "%finetune names.conll",
+        "DataError: data = 'names.conll' cannot be read: line 2, 'met', does not end with a tag such as O or B-PER",
+        "Path('names.conll').write_text('Ada\\tB-PER\\nmet\\nBob\\tB-PER\\n')",
+    ),
+    Bad(
+        "a new type in validation",
+        "%%finetune names\nvalid = other",
+        "DataError: valid, row 0: no training row has an entity 'ORG'; there are 'PER'",
+        "other = names.assign(tags=[['B-ORG', 'O', 'B-PER']] * 12)",
+    ),
+    Bad(
+        "no room to read twice",
+        "%%finetune names\nmax_length, repeat = 2, True",
+        "OptionError: max_length = 2: with repeat = True a text is read twice, so 3 at least",
+    ),
+    Bad(
+        "a flag of another model",
+        "%predict ner names --probabilities",
+        "OptionError: --probabilities: for models that label, and ner tags; a text that begins or ends so stands in "
+        "quotes",
+        _TAGGER,
+    ),
+    Bad(
+        "a table without texts",
+        "%predict ner numbers",
+        "DataError: the data have no tokens column 'tokens'; theirs are 'n'",
+        _TAGGER + "\nnumbers = pd.DataFrame({'n': [1]})",
+    ),
+]
 PYTHON = [
     Bad(
         "a keyword that is none",
@@ -941,6 +1067,7 @@ SECTIONS = {
     "Base models": BASES,
     "Predicting": PREDICT,
     "Generating": GENERATE,
+    "Tagging": TAG,
     "From Python": PYTHON,
     "Labels, pairs, words": LABELS,
 }

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2ForTokenClassification, GPT2LMHeadModel
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Job, Settings
@@ -28,6 +28,14 @@ def tiny_lm(seed: int = 0, dropout: float = 0.0, **config: Any) -> GPT2LMHeadMod
     """The same with a language-model head."""
     torch.manual_seed(seed)
     return GPT2LMHeadModel(_config(dropout, **config)).eval()
+
+
+def tiny_tagger(tags: int = 5, seed: int = 0, dropout: float = 0.0, **config: Any) -> GPT2ForTokenClassification:
+    """The same with a head that tags tokens."""
+    torch.manual_seed(seed)
+    shape = _config(dropout, **config, num_labels=tags)
+    shape.classifier_dropout = dropout
+    return GPT2ForTokenClassification(shape).eval()
 
 
 def _config(dropout: float, **config: Any) -> GPT2Config:

@@ -25,6 +25,9 @@ NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "prompt": (("prompt", "prompts"), ("instruction", "question", "input", "source", "context")),
     "completion": (("completion", "completions"), ("response", "answer", "output", "target", "reply")),
+    "tokens": (("tokens",), ("words", "token", "word")),
+    "tags": (("tags", "ner_tags"), ("ner", "labels", "label", "slots", "slot_tags", "bio", "iob")),
+    "entities": (("entities",), ("spans", "annotations", "ents")),
     "messages": (("messages",), ("conversation", "conversations", "dialogue", "chat")),
 }
 

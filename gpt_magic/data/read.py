@@ -1,5 +1,6 @@
 """What the user named to checked and split data for the task at hand. Needs neither torch nor a tokenizer."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gpt_magic.data.columns import NAMES
@@ -8,16 +9,29 @@ from gpt_magic.data.label_sets import LabelSetData, is_label_set
 from gpt_magic.data.labelled import LabelledData, labelled_roles, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
 from gpt_magic.data.sources import read_table
+from gpt_magic.data.tagged import TaggedData, is_tagged, read_tagged
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Data = LabelledData | PassageData
+Data = LabelledData | PassageData | TaggedData
 
 _LABELS: dict[str, type[LabelledData]] = {kind.task: kind for kind in (LabelledData, LabelSetData, NumberData)}
+# The columns of each task, and what to give instead of those of another.
+_COLUMNS = {
+    **dict.fromkeys(_LABELS, ("text", "label")),
+    "generate": ("text", "prompt", "completion", "messages"),
+    "tag": ("text", "tokens", "tags", "entities"),
+}
+_GIVE = {
+    **dict.fromkeys(_LABELS, "to classify give text and label"),
+    "generate": "to generate give text, or prompt and completion, or messages",
+    "tag": "to tag give tokens and tags, or text and entities",
+}
 _STYLES = {"classify": ("head", "words")}
+_READERS: "dict[str, Callable[[Options, pd.DataFrame], Data]]" = {"generate": read_passages, "tag": read_tagged}
 
 
 def read_data(options: Options) -> Data:
@@ -30,9 +44,9 @@ def read_data(options: Options) -> Data:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
     frame = read_table(options.data)
     task = choose_task(options, frame)
-    if task == "generate":
-        return read_passages(options, frame)
-    return read_labelled(options, frame, _LABELS[task])
+    if task in _LABELS:
+        return read_labelled(options, frame, _LABELS[task])
+    return _READERS[task](options, frame)
 
 
 def choose_task(options: Options, frame: "pd.DataFrame") -> str:
@@ -41,21 +55,29 @@ def choose_task(options: Options, frame: "pd.DataFrame") -> str:
     Raises:
         OptionError: columns or a style are given that do not belong to the task.
     """
-    writing = [name for name in ("prompt", "completion", "messages") if getattr(options, name) is not None]
+    given = [name for name in dict.fromkeys(sum(_COLUMNS.values(), ())) if getattr(options, name) is not None]
     task = str(options.task)
     if task == "auto":
-        for_writing = writing or (options.label is None and _is_for_writing(options, frame))
-        task = "generate" if for_writing else _label_task(options, frame)
-    if task in _LABELS and writing:
-        raise OptionError(f"{writing[0]} is for task = 'generate'; to classify give text and label")
-    if task == "generate" and options.label is not None:
-        raise OptionError(
-            "label is for task = 'classify'; to generate give text, or prompt and completion, or messages"
-        )
-    if task == "generate" and isinstance(options.text, list):
-        raise OptionError(f"text = {options.text}: two columns are pairs to label; to generate give one column")
+        task = _meant(given, options, frame)
+    others = [name for name in given if name not in _COLUMNS[task]]
+    if others:
+        owner = next(owner for owner, names in _COLUMNS.items() if others[0] in names)
+        raise OptionError(f"{others[0]} is for task = {owner!r}; {_GIVE[task]}")
+    if isinstance(options.text, list) and task not in _LABELS:
+        raise OptionError(f"text = {options.text}: two columns are pairs to label; to {task} give one column")
     _check_style(options, task)
     return task
+
+
+def _meant(given: Sequence[str], options: Options, frame: "pd.DataFrame") -> str:
+    """The task that the columns mean, of which ``given`` are named."""
+    if {*given} & {"prompt", "completion", "messages"}:
+        return "generate"
+    if is_tagged(options, frame):
+        return "tag"
+    if "label" not in given and _is_for_writing(options, frame):
+        return "generate"
+    return _label_task(options, frame)
 
 
 def _label_task(options: Options, frame: "pd.DataFrame") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gpt_magic.data.checks import NOT_UNICODE, is_unicode
+from gpt_magic.data.conll import read_conll
 from gpt_magic.errors import DataError, a_kind, listing, nearest
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
     Args:
         data: DataFrame, mapping of columns, list of dicts, list of texts (column ``text``), ``datasets.Dataset``,
             anything with ``to_pandas()`` (Arrow and Polars tables), or a path to CSV, TSV, JSONL, JSON, TXT (one
-            text; all five also ``.gz``) or Parquet.
+            text; all five also ``.gz``), Parquet or CoNLL.
         what: the option's name, for messages.
 
     Raises:
@@ -106,7 +107,7 @@ def _from_mapping(columns: Mapping[Any, Any], what: str) -> "pd.DataFrame":
 
 
 def _named(frame: Any, dataset: Any) -> Any:
-    """The table of a ``datasets.Dataset`` with class names for the numbers of its ``ClassLabel`` columns."""
+    """The table of a ``datasets.Dataset`` with class names for the numbers of its ``ClassLabel`` columns and lists."""
     import pandas as pd
 
     for column, feature in (getattr(dataset, "features", None) or {}).items():
@@ -114,6 +115,12 @@ def _named(frame: Any, dataset: Any) -> Any:
         if names and column in frame.columns:
             numbers = frame[column].fillna(-1).astype(int)  # -1 is datasets' own mark of a row without a label
             frame[column] = pd.Categorical.from_codes(numbers, names)
+        of_each = getattr(getattr(feature, "feature", None), "names", None)
+        if of_each and column in frame.columns:
+            known = dict(enumerate(of_each))  # a number without a name is left for the reader to refuse
+            frame[column] = [
+                cell if cell is None else [known.get(n, n) for n in cell.tolist()] for cell in frame[column]
+            ]
     return frame
 
 
@@ -190,6 +197,11 @@ def _read_text(path: Path) -> list[str]:
         return [file.read()]
 
 
+def _read_conll(path: Path) -> "pd.DataFrame":
+    with _open(path) as file:
+        return read_conll(file)
+
+
 def _read_parquet(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
@@ -216,4 +228,5 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".json": _read_json,
     ".txt": _read_text,
     ".parquet": _read_parquet,
+    **dict.fromkeys((".conll", ".bio", ".iob"), _read_conll),
 }

@@ -158,6 +158,28 @@ def _names(classes: Sequence[Any]) -> dict[int, str]:
     return {i: str(label) for i, label in enumerate(classes)}
 
 
+def load_tagger(base: Base, tags: Sequence[str], pad_token_id: int, dropout: float | None) -> Any:
+    """The base with a head that tags tokens, in float32 and evaluation mode.
+
+    A head that the base already has for the same tags is kept; any other is new, from torch's current seed.
+
+    Raises:
+        ModelError: the base is not a GPT-style model that transformers can put a tagging head on, or its weights are
+            damaged or those of another model.
+    """
+    from transformers import AutoModelForTokenClassification
+
+    config = _config(base)
+    labels = dict(enumerate(tags))
+    same_tags = config.id2label == labels
+    config.num_labels = len(tags)
+    config.id2label, config.label2id = labels, {tag: i for i, tag in labels.items()}
+    config.pad_token_id = pad_token_id
+    if getattr(config, "classifier_dropout", None) is None:
+        config.classifier_dropout = getattr(config, "resid_pdrop", 0.0)  # or GPT-2's head has 0.1, whatever the rest
+    return _load(base, config, AutoModelForTokenClassification, _tagging_head(base, config), same_tags, dropout)
+
+
 def load_language_model(base: Base, dropout: float | None) -> Any:
     """The base with its language-model head, in float32 and evaluation mode.
 
@@ -167,6 +189,22 @@ def load_language_model(base: Base, dropout: float | None) -> Any:
     from transformers import AutoModelForCausalLM
 
     return _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout, new_head=False)
+
+
+def _tagging_head(base: Base, config: Any) -> str:
+    """What the family calls its head for tags; only where its head for texts shows a causal trunk."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+    try:
+        with torch.device("meta"):
+            texts = AutoModelForSequenceClassification.from_config(config)
+            words = AutoModelForTokenClassification.from_config(config)
+    except ValueError as error:
+        raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
+    if not hasattr(texts, "score"):
+        raise ModelError(_not_a_gpt(base, config))
+    return "classifier" if hasattr(words, "classifier") else "score"
 
 
 def _load(

@@ -16,6 +16,8 @@ NAMES = {
     "accuracy": "accuracy",
     "micro_f1": "micro F1",
     "macro_f1": "macro F1",
+    "f1": "F1",
+    "token_accuracy": "token accuracy",
     "average_precision": "average precision",
     "mae": "MAE",
     "rmse": "RMSE",
@@ -24,17 +26,19 @@ NAMES = {
     "perplexity": "perplexity",
     "bits_per_character": "bits per character",
 }
-SHARES = ("accuracy", "micro_f1", "macro_f1", "average_precision")  # said as percentages
+SHARES = ("accuracy", "micro_f1", "macro_f1", "f1", "token_accuracy", "average_precision")  # said as percentages
 _PLOTTED = (
     "accuracy",
     "micro_f1",
     "macro_f1",
+    "f1",
+    "token_accuracy",
     "r2",
     "spearman",
     "bits_per_character",
 )  # a perplexity that begins at 700 would hide that it went from 5 to 4
 LOWER_IS_BETTER = ("perplexity", "bits_per_character", "mae", "rmse")
-_COUNTS = ("tokens", "rows")  # numbers that are no scores
+_COUNTS = ("tokens", "rows", "words")  # numbers that are no scores
 _MOST_POINTS = 500  # a curve is thinned to about so many
 
 Floats = NDArray[np.float64]

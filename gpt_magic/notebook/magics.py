@@ -25,9 +25,10 @@ _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     ...
 
 Fine-tune a GPT-2 on DATA: the name of a DataFrame, list or list of dicts in this notebook, or the path of a
-TXT, CSV, TSV, JSONL or Parquet file. It learns to label texts, or pairs of texts, with one class each (task =
-"classify"), with several ("multilabel") or with a number ("regress"), or to write on from them ("generate"): from texts
-alone, prompts with completions, or conversations.
+TXT, CSV, TSV, JSONL, Parquet or CoNLL file. It learns to label texts, or pairs of texts, with one class each (task =
+"classify"), with several ("multilabel") or with a number ("regress"); to write on from them ("generate"): from texts
+alone, prompts with completions, or conversations; or to find entities in them ("tag"): from lists of tokens and tags,
+or texts and places.
 
 The body takes Python assignments to the options below; their right-hand sides see the notebook's names. On
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
@@ -38,14 +39,15 @@ Flags of the magic itself: -o NAME is the name that the result gets (default: tu
 
 """
 
-_PREDICT = """%predict NAME TEXT...      label one text, or write on from it; in quotes or not
+_PREDICT = """%predict NAME TEXT...      label one text, find its entities, or write on from it; in quotes or not
 %predict NAME "ONE" "OTHER"  a pair of texts, for a model that labels pairs; in a cell a pair a line
 %predict NAME FRAME        the texts of a DataFrame, list or Series of this notebook, or of a file
 %%predict NAME             the cell's body: one text a line to label; as it stands, one text to write on from
 
 NAME is a tuned model. A text that is also the name of something in the notebook, or that begins or ends
 with a flag, stands in quotes. The result is the cell's value:  scored = %predict clf unseen
-A model that labels gives a DataFrame; --probabilities adds a column a class.
+A model that labels gives a DataFrame; --probabilities adds a column a class. A model that tags shows one text with
+its entities marked, and gives a DataFrame of several.
 
 A model that writes gives the text that it wrote, of several texts a DataFrame; a list of {role, content}
 messages, by its name, is answered. "" begins from nothing. The notebook's interrupt button ends the writing.
@@ -116,10 +118,15 @@ class GptMagics(Magics):
                 print(_PREDICT)  # noqa: T201
                 return None
             model = _model(name, names)
-            writes = getattr(model, "task", "") == "generate"
-            _check_flags(name, writes, flags)
+            task = getattr(model, "task", "")
+            writes = task == "generate"
+            _check_flags(name, task, flags)
             texts = find_texts(name, rest, cell, names, whole=writes, pairs=getattr(model, "pairs", False))
             with _short_warnings():
+                if task == "tag":
+                    from gpt_magic.notebook.entities import mark
+
+                    return mark(model, texts)
                 if not writes:
                     return model.predict(texts, probabilities="--probabilities" in flags)
                 from gpt_magic.notebook.writing import write
@@ -222,12 +229,12 @@ def _model(name: str, names: Mapping[str, Any]) -> Any:
     return value
 
 
-def _check_flags(name: str, writes: bool, flags: Mapping[str, Any]) -> None:
-    """Refuse flags that are for the other kind of model."""
-    others = ["--probabilities"] if writes else [*SETTINGS]
-    wrong = [flag for flag in flags if flag in others]
+def _check_flags(name: str, task: str, flags: Mapping[str, Any]) -> None:
+    """Refuse flags that are for another kind of model."""
+    does, own = {"generate": ("writes", [*SETTINGS]), "tag": ("tags", [])}.get(task, ("labels", ["--probabilities"]))
+    wrong = [flag for flag in flags if flag in (*SETTINGS, "--probabilities") and flag not in own]
     if wrong:
-        does, other = ("writes", "label") if writes else ("labels", "write")
+        other = "write" if wrong[0] in SETTINGS else "label"
         raise OptionError(
             f"{listing(wrong)}: for models that {other}, and {name} {does}; a text that begins or ends so stands in "
             "quotes"

@@ -28,7 +28,7 @@ class GenerateTask(Task):
 
     name = "generate"
     scores = {"perplexity": "perplexity", "bits_per_character": "bits per character"}  # noqa: RUF012
-    ignores = ("class_weights",)
+    ignores = ("class_weights", "repeat")
     compares_base = True
 
     data: PassageData

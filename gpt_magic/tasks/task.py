@@ -115,11 +115,12 @@ def make_task(options: Options, data: Any) -> Task:
     from gpt_magic.tasks.generate import GenerateTask
     from gpt_magic.tasks.multilabel import MultilabelTask
     from gpt_magic.tasks.regress import RegressTask
+    from gpt_magic.tasks.tag import TagTask
     from gpt_magic.tasks.words import WordsTask
 
     if data.task == "classify" and options.style == "words":
         return WordsTask(options, data)
     kinds: dict[str, type[Task]] = {
-        kind.name: kind for kind in (ClassifyTask, MultilabelTask, RegressTask, GenerateTask)
+        kind.name: kind for kind in (ClassifyTask, MultilabelTask, RegressTask, GenerateTask, TagTask)
     }
     return kinds[data.task](options, data)

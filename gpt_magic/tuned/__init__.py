@@ -5,6 +5,7 @@ from gpt_magic.tuned.classifier import TunedClassifier
 from gpt_magic.tuned.generator import TunedGenerator
 from gpt_magic.tuned.multilabel import TunedMultilabel
 from gpt_magic.tuned.regressor import TunedRegressor
+from gpt_magic.tuned.tagger import TunedTagger
 from gpt_magic.tuned.words import TunedWords
 
 __all__ = [
@@ -14,10 +15,11 @@ __all__ = [
     "TunedModel",
     "TunedMultilabel",
     "TunedRegressor",
+    "TunedTagger",
     "TunedWords",
 ]
 
 KINDS: dict[str, type[TunedModel]] = {
     kind.kind or kind.task: kind
-    for kind in (TunedClassifier, TunedWords, TunedMultilabel, TunedRegressor, TunedGenerator)
+    for kind in (TunedClassifier, TunedWords, TunedMultilabel, TunedRegressor, TunedGenerator, TunedTagger)
 }

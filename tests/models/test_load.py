@@ -32,6 +32,7 @@ from gpt_magic.models.load import (
     context_length,
     count_parameters,
     load_classifier,
+    load_tagger,
     load_tokenizer,
 )
 from tests.hub import COMMIT, serve
@@ -93,6 +94,52 @@ def refused(load: Callable[[], object], kind: type[Exception] = ModelError) -> s
     line = str(caught.value)
     assert len(line.splitlines()) == 1
     return line
+
+
+# --- a head for tags ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["folder", "pair"])
+def test_a_head_for_tags_is_new_or_kept_for_the_same_tags(
+    form: str, folder: Path, language_model: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    tags = ["O", "B-地", "I-地"]
+    base = folder if form == "folder" else (language_model, tokenizer)
+    model = load_tagger(find_base(base), tags, PAD, None)
+    assert type(model) is transformers.GPT2ForTokenClassification
+    assert same_trunk(model, language_model)
+    assert model.config.id2label == dict(enumerate(tags))
+    assert model.config.label2id == {tag: i for i, tag in enumerate(tags)}
+    assert (model.config.num_labels, model.config.pad_token_id, model.training) == (3, PAD, False)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    source = tmp_path if form == "folder" else (model, tokenizer)
+    again, other = (load_tagger(find_base(source), some, PAD, None) for some in (tags, ["O", "B-x", "I-x"]))
+    assert torch.equal(again.classifier.weight, model.classifier.weight)
+    assert not torch.equal(other.classifier.weight, model.classifier.weight)
+    assert same_trunk(other, language_model)
+
+
+def test_the_head_for_tags_has_the_dropout_of_the_rest(folder: Path, changed: Callable[..., Path]) -> None:
+    own = load_tagger(find_base(changed(resid_pdrop=0.25, embd_pdrop=0.25)), ["O", "B-x", "I-x"], PAD, None)
+    assert own.dropout.p == own.config.classifier_dropout == 0.25
+    told = load_tagger(find_base(folder), ["O", "B-x", "I-x"], PAD, 0.0)
+    assert told.dropout.p == told.config.classifier_dropout == 0.0
+
+
+def test_other_families_tag_where_they_are_causal(tokenizer: Any, tmp_path: Path) -> None:
+    small = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    llama = transformers.LlamaConfig(**small, intermediate_size=16, num_key_value_heads=1, max_position_embeddings=32)
+    transformers.LlamaForCausalLM(llama).save_pretrained(tmp_path / "llama")
+    assert load_tagger(find_base(tmp_path / "llama"), ["O", "B-x", "I-x"], PAD, None).score.weight.shape == (3, 16)
+    bert = transformers.BertConfig(**small, intermediate_size=16, max_position_embeddings=32)
+    transformers.BertModel(bert).save_pretrained(tmp_path / "bert")
+    line = refused(lambda: load_tagger(find_base(tmp_path / "bert"), ["O", "B-x", "I-x"], PAD, None))
+    assert line == "base = 'bert' is of the family bert, not a GPT-style model with a causal trunk"
+    gptj = transformers.GPTJConfig(vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2, n_positions=32, rotary_dim=4)
+    transformers.GPTJModel(gptj).save_pretrained(tmp_path / "gptj")
+    line = refused(lambda: load_tagger(find_base(tmp_path / "gptj"), ["O", "B-x", "I-x"], PAD, None))
+    assert line.startswith("base = 'gptj' cannot be loaded: Unrecognized configuration class")
 
 
 # --- folders --------------------------------------------------------------------------------------------

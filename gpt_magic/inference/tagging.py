@@ -1,0 +1,113 @@
+"""Words through a trained tagger: their log-probabilities, and the likeliest tags that make whole entities."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gpt_magic.engine.batching import Encoded, forward_passes
+from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.packing import hidden_packed
+
+_ROWS = 512  # scored before their results are passed on
+_ROWS_A_PASS = 64
+
+
+def logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits of the tags in float32, ``(scored, tags)``, from hidden states ``(scored, hidden)``."""
+    head = model.classifier if hasattr(model, "classifier") else model.score
+    return head(model.dropout(hidden)).float()  # type: ignore[no-any-return]
+
+
+def score_words(
+    model: nn.Module,
+    rows: Encoded,
+    windows: Sequence[int],
+    hidden: Hidden = hidden_packed,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[np.ndarray]:
+    """Log-probabilities of the tags, ``(words, tags)`` of one text after another.
+
+    Args:
+        model: a tagger; its training mode is put back.
+        rows: the texts' windows, those of one text one after another.
+        windows: how many each text has.
+        hidden: packed or padded forward.
+        check: called before each forward pass; may raise to end the work.
+    """
+    parts = _score_rows(model, rows, hidden, check)
+    for count in windows:
+        yield np.concatenate([*islice(parts, count)])
+
+
+def _score_rows(model: nn.Module, rows: Encoded, hidden: Hidden, check: Callable[[], None]) -> Iterator[np.ndarray]:
+    for begin in range(0, len(rows), _ROWS):
+        some = range(begin, min(begin + _ROWS, len(rows)))
+        yield from _score_some([rows.ids[r] for r in some], [rows.scored[r] for r in some], model, hidden, check)
+
+
+def _score_some(
+    ids: Sequence[np.ndarray],
+    scored: Sequence[np.ndarray],
+    model: nn.Module,
+    hidden: Hidden,
+    check: Callable[[], None],
+) -> list[np.ndarray]:
+    found: list[np.ndarray] = [np.empty(0)] * len(ids)
+    lengths = np.array([len(row) for row in ids])
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for rows in forward_passes(range(len(ids)), lengths, _ROWS_A_PASS):
+                check()
+                states = hidden(model, [ids[r] for r in rows], [scored[r] for r in rows])
+                chances = logits(model, states).log_softmax(dim=1).cpu().numpy()
+                ends = np.cumsum([len(scored[r]) for r in rows])[:-1]
+                for row, part in zip(rows, np.split(chances, ends), strict=True):
+                    found[row] = part
+    finally:
+        model.train(training)
+    return found
+
+
+def allowed(tags: int) -> np.ndarray:
+    """Which tag may follow which, ``(tags, tags)``, of ``O, B-x, I-x, B-y, I-y, ...``; a text begins as after ``O``."""
+    may = np.ones((tags, tags), dtype=bool)
+    for inside in range(2, tags, 2):
+        may[:, inside] = False
+        may[[inside - 1, inside], inside] = True
+    return may
+
+
+def best_tags(scores: np.ndarray) -> np.ndarray:
+    """The likeliest tags that are valid BIO (Viterbi 1967), ``(words,)``, from log-probabilities ``(words, tags)``."""
+    may = allowed(scores.shape[1])
+    chosen: np.ndarray = scores.argmax(axis=1)
+    if may[np.concatenate([[0], chosen[:-1]]), chosen].all():
+        return chosen  # the likeliest of all is valid
+    steps = np.where(may, 0.0, -np.inf)
+    total = scores[0] + steps[0]
+    came = np.zeros(scores.shape, dtype=np.int64)  # from which tag each is reached best
+    for word in range(1, len(scores)):
+        paths = total[:, None] + steps
+        came[word] = paths.argmax(axis=0)
+        total = paths.max(axis=0) + scores[word]
+    best = [int(total.argmax())]
+    for word in range(len(scores) - 1, 0, -1):
+        best.append(int(came[word, best[-1]]))
+    return np.array(best[::-1])
+
+
+def entities(tags: np.ndarray) -> list[tuple[int, int, int]]:
+    """First word, end and type of each entity, from numbers of valid BIO tags ``(words,)`` as in `allowed`."""
+    found = []
+    for first in np.flatnonzero(tags % 2 == 1).tolist():
+        inside = tags[first] + 1
+        after = np.flatnonzero(tags[first + 1 :] != inside)
+        end = first + 1 + (int(after[0]) if len(after) else len(tags) - first - 1)
+        found.append((first, end, int(tags[first]) // 2))
+    return found
