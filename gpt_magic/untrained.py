@@ -62,7 +62,7 @@ def zero_shot(classes: Sequence[Hashable], **options: Any) -> "TunedWords":
     names = [str(label) for label in labels]
     sample, _ = prompts(names, tokenizer, template, prompt_room(limit, named), "head", names)
     rows = collect((ids, np.array([len(ids) - 1]), np.zeros(1), name) for ids, name in zip(sample, names, strict=True))
-    title = f"classify · {base.name} · not trained"
+    title = f"classify · {base.name}"
     facts = [("classes", ", ".join(names)), ("words", f"behind {short(template)}"), ("base", base.name)]
     return TunedWords(
         classes=labels,

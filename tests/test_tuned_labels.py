@@ -137,6 +137,19 @@ def test_too_few_rows_are_said_and_leave_the_head_as_it_is(tmp_path: Path) -> No
     assert gpt_magic.load(tmp_path / "old").calibration is None  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("label", "options"), [("mood", {}), ("mood", {"style": "words"}), ("tags", {})])
+def test_without_validation_rows_nothing_is_settled_and_that_is_said(label: str, options: dict[str, Any]) -> None:
+    made = finetune(label, valid_fraction=0.0, max_steps=2, **options)
+    facts = dict(made.summary.facts)
+    assert facts["calibration"] == "none: no validation rows to settle it on"
+    assert made.calibration is None
+    if label == "tags":
+        assert facts["thresholds"] == "0.5 for each label: no validation rows to tune them on"
+        assert made.thresholds == [0.5] * 3
+    off = finetune(label, valid_fraction=0.0, max_steps=1, calibrate=False, **options)
+    assert "calibration" not in dict(off.summary.facts)
+
+
 def test_a_failure_after_training_does_not_cost_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     from gpt_magic.tasks import classify
 

@@ -19,7 +19,7 @@ from gpt_magic.models.find import Base
 from gpt_magic.models.heads import scale_output
 from gpt_magic.models.load import load_classifier
 from gpt_magic.tasks import baselines
-from gpt_magic.tasks.labelled import LabelledTask, logits, settle_temperature
+from gpt_magic.tasks.labelled import UNSETTLED, LabelledTask, logits, settle_temperature
 from gpt_magic.tasks.task import Check, Completed, Row
 
 
@@ -59,8 +59,10 @@ class ClassifyTask(LabelledTask):
 
     def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
         """A temperature, which goes into the head."""
-        if not (self.options.calibrate and len(rows)):
+        if not self.options.calibrate:
             return Completed()
+        if not len(rows):
+            return UNSETTLED
         scores = score_last(model, rows.ids, logits, hidden)
         self._calibration, said = settle_temperature(scores, np.concatenate(list(rows.targets)), self.options.seed)
         if self._calibration is not None:

@@ -17,6 +17,8 @@ from gpt_magic.inference.calibration import LEAST_ROWS, Calibration, calibrate
 from gpt_magic.models.load import close_texts, closing_tokens
 from gpt_magic.tasks.task import Check, Completed, Rows, Task
 
+UNSETTLED = Completed([("calibration", "none: no validation rows to settle it on")])
+
 
 @dataclass
 class LabelledTask(Task):

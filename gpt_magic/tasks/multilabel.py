@@ -21,7 +21,7 @@ from gpt_magic.models.heads import scale_output
 from gpt_magic.models.load import load_classifier
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.classify import class_weights
-from gpt_magic.tasks.labelled import LabelledTask, logits, settle_temperature
+from gpt_magic.tasks.labelled import UNSETTLED, LabelledTask, logits, settle_temperature
 from gpt_magic.tasks.metrics import indicators, label_metrics
 from gpt_magic.tasks.task import Check, Completed, Row
 
@@ -75,7 +75,10 @@ class MultilabelTask(LabelledTask):
         """A temperature, which goes into the head, and each label's threshold."""
         self._thresholds = [USUAL] * len(self.data.classes)
         if not len(rows):
-            return Completed([("thresholds", f"{USUAL} for each label: no validation rows to tune them on")])
+            said = UNSETTLED if self.options.calibrate else Completed()
+            return Completed(
+                [*said.facts, ("thresholds", f"{USUAL} for each label: no validation rows to tune them on")]
+            )
         scores, truth = score_last(model, rows.ids, logits, hidden), np.concatenate(list(rows.targets)) > 0
         said = Completed()
         if self.options.calibrate:

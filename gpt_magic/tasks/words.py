@@ -19,7 +19,7 @@ from gpt_magic.models.find import Base
 from gpt_magic.models.load import closing_tokens, load_language_model
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.classify import class_fact, quick_metrics
-from gpt_magic.tasks.labelled import long_texts, refuse_long, settle_temperature
+from gpt_magic.tasks.labelled import UNSETTLED, long_texts, refuse_long, settle_temperature
 from gpt_magic.tasks.language import Learned, NextToken, encode
 from gpt_magic.tasks.task import Check, Completed, Row, Rows, Task
 
@@ -59,8 +59,8 @@ class WordsTask(Task):
         self._tree = label_tree(named)
         number = {label: i for i, label in enumerate(data.classes)}
         made, lengths, warnings = [], [], []
+        room = prompt_room(limit, named)
         for what, examples in (("training", data.train), ("validation", data.valid)):
-            room = prompt_room(limit, named)
             ids, found = prompts(examples.texts, tokenizer, self.template, room, truncate, examples.index, check)
             ends = [named[number[label]] for label in examples.labels]
             rows = zip(ids, ends, examples.index, strict=True)
@@ -76,7 +76,7 @@ class WordsTask(Task):
                 *length_facts(lengths[0], int(made[0].lengths().sum())),
             ],
             warnings=warnings,
-            lengths=length_picture(lengths[0], limit),
+            lengths=length_picture(lengths[0], room),
         )
 
     def load(self, base: Base) -> Any:
@@ -94,8 +94,10 @@ class WordsTask(Task):
 
     def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
         """A temperature."""
-        if not (self.options.calibrate and len(rows)):
+        if not self.options.calibrate:
             return Completed()
+        if not len(rows):
+            return UNSETTLED
         scores, truth = self._scored(model, rows, hidden, lambda: None)
         self._calibration, said = settle_temperature(scores, truth, self.options.seed)
         return said

@@ -39,8 +39,9 @@ class TunedWords(TunedClassifier):
         from gpt_magic.tasks.words import label_text
 
         first = label_text(self.classes[0], self.template)
+        trained = "fine-tuned with gpt_magic" if self.metrics else "as it is, used by gpt_magic"
         does = (
-            f"A language model fine-tuned with gpt_magic to classify by words. It labels {self._reads()}, with one of "
+            f"A language model {trained} to classify by words. It labels {self._reads()}, with one of "
             f"{len(self.classes)} classes."
         )
         how = [
