@@ -4,6 +4,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from gpt_magic.data.checks import (
     Examples,
     Findings,
@@ -16,7 +18,7 @@ from gpt_magic.data.checks import (
 )
 from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.splits import set_aside, warn_unvalidated
 from gpt_magic.errors import DataError
 from gpt_magic.options import Options
 
@@ -48,8 +50,8 @@ def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
     if options.valid is None:
         classes = class_order(frame[label], examples.labels)
         check_classes(examples, classes, label, findings)
-        kept, aside, how = split(examples.texts, examples.labels, options.valid_fraction, options.seed)
-        train, valid = examples.take(kept), examples.take(aside)
+        held, how = set_aside(examples.texts, examples.labels, options.valid_fraction, options.seed)
+        train, valid = examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
         check_conflicts(examples, findings)
     else:
         valid_frame = read_table(options.valid, "valid")
@@ -63,9 +65,7 @@ def read_labelled(options: Options, frame: "pd.DataFrame") -> LabelledData:
                 f"{type(train.labels[0]).__name__}: make them one kind"
             )
         check_known_classes(valid, classes)
-        valid_index = [f"{row} of valid" for row in valid.index]
-        both = Examples(train.texts + valid.texts, train.labels + valid.labels, train.index + valid_index)
-        check_conflicts(both, findings)
+        check_conflicts(train, findings, valid)
         check_leaks(train, valid, findings)
         how = "given"
     if not len(valid):

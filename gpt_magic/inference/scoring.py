@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import forward_passes
+from gpt_magic.engine.batching import forward_passes, windows
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.engine.ragged import lengths
 
 _ROWS_A_PASS = 256
+_WINDOW = 16_384  # rows among which those of like lengths are looked for
 
 
 def score_last(
@@ -32,16 +34,21 @@ def score_last(
     Returns:
         Outputs in float32, ``(rows, outputs)``, in the order of ``ids``.
     """
-    lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
-    last = [np.array([length - 1]) for length in lengths]
+    tokens = lengths(ids)
     out: np.ndarray | None = None
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            for rows in forward_passes(range(len(ids)), lengths, _ROWS_A_PASS):
+            passes = (
+                rows
+                for window in windows(len(ids), _WINDOW)
+                for rows in forward_passes(window, tokens, _ROWS_A_PASS)
+            )
+            for rows in passes:
                 check()
-                part = head(model, hidden(model, [ids[r] for r in rows], [last[r] for r in rows])).float().cpu().numpy()
+                last = list(tokens[rows, None] - 1)
+                part = head(model, hidden(model, [ids[r] for r in rows], last)).float().cpu().numpy()
                 if out is None:
                     out = np.empty((len(ids), part.shape[1]), dtype=np.float32)
                 out[rows] = part
