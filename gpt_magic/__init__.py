@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gpt_magic import samples
     from gpt_magic.door import finetune
     from gpt_magic.saved import load
+    from gpt_magic.store import cache
     from gpt_magic.tuned import TunedClassifier, TunedGenerator, TunedModel
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __all__ = [
     "TunedClassifier",
     "TunedGenerator",
     "TunedModel",
+    "cache",
     "finetune",
     "load",
     "samples",
@@ -32,6 +34,7 @@ __all__ = [
 _LAZY = {
     "finetune": "gpt_magic.door",
     "load": "gpt_magic.saved",
+    "cache": "gpt_magic.store",
     **dict.fromkeys(("TunedModel", "TunedClassifier", "TunedGenerator"), "gpt_magic.tuned"),
 }
 

@@ -65,11 +65,11 @@ def groups(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def numbered(labels: Sequence[Hashable]) -> np.ndarray:
-    """The place of each label among the sorted different ones, ``(rows,)``; labels of many kinds as they first occur."""
+    """The place of each label among the different ones, ``(rows,)``: sorted, or of many kinds as they first occur."""
     known: dict[Hashable, int] = {}
     codes = np.fromiter((known.setdefault(label, len(known)) for label in labels), dtype=np.int64, count=len(labels))
     try:
-        order: list[Any] = sorted(known)  # type: ignore[type-var]
+        order: list[Any] = sorted(known)
     except TypeError:
         return codes
     place = np.empty(len(order), dtype=np.int64)

@@ -92,9 +92,10 @@ def blank(values: "pd.Series[Any]") -> "pd.Series[bool]":
 
 def rows(index: Iterable[Any], count: int | None = None) -> str:
     """``row 3`` or ``rows 3, 8, 12 and 4 more``; of ``count`` rows the first in ``index`` will do."""
-    names = index if isinstance(index, Sequence) or count is not None else list(index)
-    number = len(names) if count is None else count
-    return f"row{'s' if number != 1 else ''} {listing(names, count=number)}"
+    if count is None:
+        index = index if isinstance(index, Sequence) else list(index)
+        count = len(index)
+    return f"row{'s' if count != 1 else ''} {listing(index, count=count)}"
 
 
 def check_rows(frame: "pd.DataFrame", text: str, label: str, missing: str, findings: Findings, what: str) -> Examples:
@@ -284,8 +285,8 @@ def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> Sequence[H
         if not isinstance(item, str | int | bool):
             kind = "a number that is not whole" if isinstance(item, float) else a_kind(item)
             raise DataError(
-                f"{what}, row {labels.index[first]}: the label {short(item)} in column {column!r} is {kind}; classes are "
-                "texts, whole numbers or True/False"
+                f"{what}, row {labels.index[first]}: the label {short(item)} in column {column!r} is {kind}; classes "
+                "are texts, whole numbers or True/False"
             )
         plain.append(item)
     kinds = {type(item) for item in plain}

@@ -18,9 +18,7 @@ def split(
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist(), how
 
 
-def set_aside(
-    texts: Sequence[str], labels: Sequence[Hashable], fraction: float, seed: int
-) -> tuple[np.ndarray, str]:
+def set_aside(texts: Sequence[str], labels: Sequence[Hashable], fraction: float, seed: int) -> tuple[np.ndarray, str]:
     """Set a share of the rows aside, stratified by label; copies of a text stay on one side.
 
     Texts that are equal after folding case and white space are one group and are split as one.

@@ -2,7 +2,7 @@
 
 import json
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,6 @@ def collect(
     dtype: type | None = None,
     notes: Mapping[str, "array[int]"] | None = None,
     need: int = 0,
-    made: Callable[[int], None] = lambda _: None,
 ) -> Encoded:
     """Rows as they come: token ids, scored positions, what is expected there, the row's name; see `Encoded`.
 
@@ -43,7 +42,6 @@ def collect(
         dtype: what ``targets`` are stored as, where that is narrower.
         notes: numbers beside the rows, by name; ``rows`` adds to them as it goes, they end up in `Encoded.notes`.
         need: bytes that it will take, as far as one can say; asked of the disk before anything is written.
-        made: told the number of rows so far, now and then.
 
     Raises:
         DataError: the disk is full or cannot be written; and whatever ``rows`` raises. Nothing half made is kept.
@@ -53,7 +51,7 @@ def collect(
     if found is not None:
         return _encoded(found, counts, None)
     names: list[Any] = []
-    batches = _batches(rows, dtype, counts, names, made)
+    batches = _batches(rows, dtype, counts, names)
     first = next(batches, None)
     if first is None:
         noted = {name: np.array(numbers, dtype=np.int64) for name, numbers in counts.items()}
@@ -67,7 +65,6 @@ def _batches(
     dtype: type | None,
     notes: Mapping[str, "array[int]"],
     names: list[Any],
-    made: Callable[[int], None],
 ) -> Iterator["pa.RecordBatch"]:
     """Record batches of the rows; ``names`` keeps the names as they are while all is small enough for memory."""
     piece: list[TokenRow] = []
@@ -80,7 +77,6 @@ def _batches(
                 names.extend(name for *_, name in piece)
             else:
                 names.clear()
-            made(number)
             yield batch
             piece = []
         piece.append(row)

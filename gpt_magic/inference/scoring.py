@@ -41,9 +41,7 @@ def score_last(
     try:
         with torch.inference_mode():
             passes = (
-                rows
-                for window in windows(len(ids), _WINDOW)
-                for rows in forward_passes(window, tokens, _ROWS_A_PASS)
+                rows for window in windows(len(ids), _WINDOW) for rows in forward_passes(window, tokens, _ROWS_A_PASS)
             )
             for rows in passes:
                 check()

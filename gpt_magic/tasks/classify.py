@@ -1,8 +1,9 @@
 """Text classification: one label a text, read off at the text's last token."""
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any
 
@@ -10,16 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.data.checks import rows
+from gpt_magic.data.checks import Examples, rows
 from gpt_magic.data.labelled import LabelledData
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
+from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.collecting import TokenRow, collect
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import DataError, OptionError, listing, plural, short
 from gpt_magic.inference.scoring import score_last
+from gpt_magic.lazy import take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_classifier
 from gpt_magic.tasks import baselines
+from gpt_magic.tasks.keys import token_key
 from gpt_magic.tasks.task import Check, Row, Rows, Task
 
 
@@ -44,8 +49,9 @@ class ClassifyTask(Task):
         """Rows scored at their last token."""
         data, truncate = self.data, self.options.truncate
         self.tokenizer = tokenizer
-        ids, lengths = tokenize(data.train.texts, tokenizer, limit, truncate, data.train.index, check)
-        valid_ids, valid_lengths = tokenize(data.valid.texts, tokenizer, limit, truncate, data.valid.index, check)
+        train = self._tokens(data.train, limit, check, 0)
+        valid = self._tokens(data.valid, limit, check, len(data.train))
+        lengths, valid_lengths = train.notes["lengths"], valid.notes["lengths"]
         counts = Counter(data.train.labels)
         shares = [f"{label} {counts[label]:,} ({counts[label] / len(data.train):.0%})" for label in data.classes]
         warnings = []
@@ -55,14 +61,14 @@ class ClassifyTask(Task):
                 part = "first" if truncate == "head" else "last"
                 warnings.append(
                     f"{len(over):,} of {len(found):,} {what} texts are longer than {limit:,} tokens; the {part} "
-                    f"{limit:,} are read (rows {listing(examples.index[i] for i in over)})"
+                    f"{limit:,} are read (rows {listing(take(examples.index, over), count=len(over))})"
                 )
         return Rows(
-            train=encode(ids, data.train.labels, data.classes, data.train.index),
-            valid=encode(valid_ids, data.valid.labels, data.classes, data.valid.index),
+            train=train,
+            valid=valid,
             facts=[
                 ("classes", f"{len(data.classes)}: {listing(shares)}"),
-                *length_facts(lengths, sum(map(len, ids))),
+                *length_facts(lengths, int(train.lengths().sum())),
             ],
             warnings=warnings,
             lengths=length_picture(lengths, limit),
@@ -74,7 +80,7 @@ class ClassifyTask(Task):
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, accuracy and macro F1."""
-        targets = np.concatenate(list(rows.targets))
+        targets = ragged.flat(rows.targets)
         scores = score_last(model, rows.ids, logits, hidden, check)
         return quick_metrics(scores, targets, self.objective.weights(targets))
 
@@ -85,6 +91,24 @@ class ClassifyTask(Task):
     def own(self) -> dict[str, Any]:
         """The classes."""
         return {"classes": list(self.data.classes)}
+
+    def _tokens(self, examples: Examples, limit: int, check: Check, before: int) -> Encoded:
+        """Rows for the loop, made anew or found; ``before`` rows of others were made."""
+        truncate = self.options.truncate
+        key, need = token_key(self.tokenizer, examples.texts, "last token", limit, truncate)
+        found = collect_tokens(
+            examples.texts,
+            self.tokenizer,
+            limit,
+            truncate,
+            examples.index,
+            check,
+            watch=lambda rows: self.watched(rows, before),
+            key=key,
+            need=need,
+        )
+        rows = encode(found.ids, examples.labels, self.data.classes, examples.index)
+        return replace(rows, notes=found.notes, stored=found.stored)
 
 
 @dataclass(frozen=True)
@@ -155,7 +179,7 @@ def tokenize(
     truncate: str,
     index: Sequence[Any],
     check: Callable[[], None] = lambda: None,
-) -> tuple[list[np.ndarray], np.ndarray]:
+) -> tuple[Sequence[np.ndarray], np.ndarray]:
     """Token ids of each text, cut to ``max_length``.
 
     Args:
@@ -169,22 +193,52 @@ def tokenize(
     Raises:
         DataError: with ``truncate="error"``, some texts are longer than ``max_length``; or a text has no tokens.
     """
-    ids: list[np.ndarray] = []
-    lengths = np.zeros(len(texts), dtype=np.int64)
-    for row in token_ids(texts, tokenizer, index, check):
-        lengths[len(ids)] = len(row)
-        kept = row[:max_length] if truncate != "tail" else row[-max_length:]
-        ids.append(np.asarray(kept, dtype=np.int32))
-    over: list[int] = np.flatnonzero(lengths > max_length).tolist()
-    if over and truncate == "error":
-        raise DataError(
-            f"{plural(len(over), 'row')} with a text longer than {max_length:,} tokens "
-            f"({rows(index[i] for i in over)}): shorten them, or say truncate = 'head' or 'tail'"
-        )
-    empty: list[int] = np.flatnonzero(lengths == 0).tolist()
-    if empty:
-        raise DataError(f"the tokenizer makes no tokens of {rows(index[i] for i in empty)}: remove them")
-    return ids, lengths
+    found = collect_tokens(texts, tokenizer, max_length, truncate, index, check)
+    return found.ids, found.notes["lengths"]
+
+
+def collect_tokens(
+    texts: Sequence[str],
+    tokenizer: Any,
+    max_length: int,
+    truncate: str,
+    index: Sequence[Any],
+    check: Callable[[], None],
+    watch: Callable[[Iterator[list[int]]], Iterator[list[int]]] = iter,
+    key: str | None = None,
+    need: int = 0,
+) -> Encoded:
+    """What `tokenize` gives, in the tokens and the notes of rows that nothing is scored of yet.
+
+    Args:
+        watch: what the token ids go through, one text after the other.
+        key, need: see `collect`.
+    """
+    lengths: array[int] = array("q")
+
+    def made() -> Iterator[TokenRow]:
+        over: array[int] = array("q")
+        empty: array[int] = array("q")
+        for number, row in enumerate(watch(token_ids(texts, tokenizer, index, check))):
+            lengths.append(len(row))
+            if not row:
+                empty.append(number)
+            if truncate == "error" and len(row) > max_length:
+                over.append(number)
+            kept = row[:max_length] if truncate != "tail" else row[-max_length:]
+            yield np.asarray(kept, dtype=np.int32), _NOTHING, _NOTHING, number
+        if over:
+            raise DataError(
+                f"{plural(len(over), 'row')} with a text longer than {max_length:,} tokens "
+                f"({rows(index[i] for i in over)}): shorten them, or say truncate = 'head' or 'tail'"
+            )
+        if empty:
+            raise DataError(f"the tokenizer makes no tokens of {rows(index[i] for i in empty)}: remove them")
+
+    return collect(made(), key, notes={"lengths": lengths}, need=need)
+
+
+_NOTHING = np.empty(0, dtype=np.int64)
 
 
 def encode(
@@ -192,12 +246,9 @@ def encode(
 ) -> Encoded:
     """Rows that are scored at their last token, with the number of their class as target."""
     number = {label: i for i, label in enumerate(classes)}
-    return Encoded(
-        ids=ids,
-        scored=[np.array([len(row) - 1]) for row in ids],
-        targets=[np.array([number[label]]) for label in labels],
-        index=index,
-    )
+    last = ragged.lengths(ids) - 1
+    targets = np.fromiter((number[label] for label in labels), dtype=np.int64, count=len(labels))
+    return Encoded(ids=ids, scored=ragged.one_a_row(last), targets=ragged.one_a_row(targets), index=index)
 
 
 def quick_metrics(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> dict[str, float]:

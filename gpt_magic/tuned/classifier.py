@@ -110,7 +110,7 @@ class TunedClassifier(TunedModel):
         ]
         return "text-classification", [does], limits
 
-    def _score(self, texts: list[str], index: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    def _score(self, texts: Sequence[str], index: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Logits ``(texts, classes)`` and whether each text had to be cut ``(texts,)``."""
         from gpt_magic.inference.scoring import score_last
         from gpt_magic.tasks.classify import logits, tokenize
