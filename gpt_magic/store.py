@@ -136,9 +136,9 @@ class Spool:
         self._writer: Any = None
 
     @property
-    def on_disk(self) -> bool:
-        """Whether it has left memory."""
-        return self._writer is not None
+    def empty(self) -> bool:
+        """Whether nothing was written."""
+        return not self._kept and self._writer is None
 
     def write(self, batch: Any) -> None:
         """Add a ``pyarrow.RecordBatch`` or table.

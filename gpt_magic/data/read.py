@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from gpt_magic.data.columns import NAMES
 from gpt_magic.data.labelled import LabelledData, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
-from gpt_magic.data.sources import read_table
+from gpt_magic.data.sources import NOTE, read_table
+from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.options import Options
 
@@ -15,18 +16,21 @@ if TYPE_CHECKING:
 Data = LabelledData | PassageData
 
 
-def read_data(options: Options) -> Data:
-    """Read and check the tables.
+def read_data(options: Options, say: Say = lambda _: None) -> Data:
+    """Read and check the tables; ``say`` is told how far a long reading is and may raise to end it.
 
     Raises:
         DataError, OptionError: with one line that says what to change.
     """
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
-    frame = read_table(options.data)
-    if choose_task(options, frame) == "generate":
-        return read_passages(options, frame)
-    return read_labelled(options, frame)
+    frame = read_table(options.data, say=say, split=options.split)
+    if options.valid is not None:
+        options = options.copy_with(valid=read_table(options.valid, "valid", say))
+    read = read_passages if choose_task(options, frame) == "generate" else read_labelled
+    data: Data = read(options, frame)
+    data.findings.facts += [("source", table.attrs[NOTE]) for table in (frame,) if NOTE in table.attrs]
+    return data
 
 
 def choose_task(options: Options, frame: "pd.DataFrame") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from traitlets import Bool, Enum, Unicode, Union
 
-from gpt_magic.data.sources import is_file_name
+from gpt_magic.data.names import is_file_name
 from gpt_magic.errors import OptionError, a_kind, nearest
 from gpt_magic.options import expected, find, table
 

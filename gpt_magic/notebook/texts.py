@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt_magic.data.sources import is_file_name, read_table
+from gpt_magic.data.names import is_file_name
 from gpt_magic.errors import DataError, OptionError, nearest, short
 from gpt_magic.notebook.cell import find_data
 
@@ -150,6 +150,8 @@ def find_texts(model: str, rest: str, cell: str | None, names: Mapping[str, Any]
     head = _TAIL.sub("", rest)
     if _QUOTED.fullmatch(head) or _is_name(head, names):
         rest = head  # within any other text a # is a part of it
+    from gpt_magic.data.sources import read_table
+
     quoted = _QUOTED.fullmatch(rest)
     text = re.sub(r"\\([\"'\\])", r"\1", quoted[2]) if quoted else rest
     if is_file_name(text) and _is_file(text):

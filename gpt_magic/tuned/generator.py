@@ -260,6 +260,6 @@ def is_conversation(value: Any) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    from gpt_magic.data.sources import is_file_name
+    from gpt_magic.data.names import is_file_name
 
     return "\n" not in text and len(text) < 300 and is_file_name(text)
