@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gpt_magic.data.names import HUB_ID, endings
+from gpt_magic.data.names import HUB_ID
 from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, listing, nearest
 
@@ -80,15 +80,12 @@ def _trouble(text: str, what: str, error: Exception) -> str:
         return f"{what} = {text!r}: {reason[:300]}"
     if "dataset script" in reason.casefold():
         return f"{what} = {text!r} comes as a program, and no code of others is run: read it into a DataFrame first"
+    where = ""
     if constants.HF_HUB_OFFLINE or "ConnectionError" in names or "OfflineModeIsEnabled" in names:
         silent = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        return (
-            f"{what} = {text!r} is not a file that gpt_magic reads ({endings()}), and no data set of that name is on "
-            f"this disk while {silent}; the name of a DataFrame has no quotes"
-        )
-    if isinstance(error, DatasetNotFoundError):
-        return (
-            f"{what} = {text!r} is not a file that gpt_magic reads ({endings()}), and the hub has no such data set, or "
-            "it is gated (hf auth login); the name of a DataFrame has no quotes"
-        )
+        where = f"on this disk while {silent}"
+    elif isinstance(error, DatasetNotFoundError):
+        where = "on the hub, or it is gated (hf auth login)"
+    if where:
+        return f"{what} = {text!r}: no such file, and no such data set {where}; the name of a DataFrame has no quotes"
     return f"{what} = {text!r} cannot be loaded from the hub: {type(error).__name__}: {reason[:300]}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpt_magic.data.names import is_file_name
 from gpt_magic.errors import DataError, OptionError, nearest, short
-from gpt_magic.notebook.cell import find_data
+from gpt_magic.notebook.tables import find_data
 
 SWITCHES = ("--probabilities", "--traceback", "--help", "-h")
 # What the flags that say how to write take, by the names that `TunedGenerator.generate` has for them.

@@ -5,6 +5,8 @@ import threading
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+import numpy as np
+
 from gpt_magic.data.checks import Examples
 
 Row = tuple[str, Sequence[float | None]]
@@ -49,7 +51,7 @@ def accuracy_and_macro_f1(truth: Sequence[Hashable], predicted: Sequence[Hashabl
 def majority(train: Examples, valid: Examples) -> tuple[float, float]:
     """Accuracy and macro F1 on ``valid`` of always saying the most frequent training label."""
     label = Counter(train.labels).most_common(1)[0][0]
-    return accuracy_and_macro_f1(valid.labels, [label] * len(valid))
+    return accuracy_and_macro_f1(list(valid.labels), [label] * len(valid))
 
 
 def tfidf(train: Examples, valid: Examples, seed: int) -> tuple[float, float]:
@@ -64,16 +66,16 @@ def tfidf(train: Examples, valid: Examples, seed: int) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    texts, labels = train.texts, train.labels
-    if len(texts) > MAX_ROWS:
-        import numpy as np
-
-        chosen = np.random.default_rng(seed).choice(len(texts), MAX_ROWS, replace=False).tolist()
-        texts, labels = [texts[i] for i in chosen], [labels[i] for i in chosen]
+    if len(train) > MAX_ROWS:
+        # In the order of the table, because rows of a file are read fastest so.
+        train = train.take(np.sort(np.random.default_rng(seed).choice(len(train), MAX_ROWS, replace=False)))
+    texts = list(train.texts)
     unspaced = sum(bool(_UNSPACED.search(text)) for text in texts) * 2 > len(texts)
     kind = {"analyzer": "char", "ngram_range": (1, 3)} if unspaced else {"token_pattern": _WORD, "ngram_range": (1, 2)}
     features = TfidfVectorizer(sublinear_tf=True, max_features=MAX_FEATURES, **kind)
     # C above 1: TF-IDF rows have unit length, which the default penalty keeps too close to the prior.
     model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=1000))
-    model.fit(texts, [str(label) for label in labels])
-    return accuracy_and_macro_f1([str(label) for label in valid.labels], model.predict(valid.texts).tolist())
+    model.fit(texts, [str(label) for label in train.labels])
+    pieces = (valid.texts[start : start + MAX_ROWS] for start in range(0, len(valid), MAX_ROWS))
+    said = [label for piece in pieces for label in model.predict(piece).tolist()]
+    return accuracy_and_macro_f1([str(label) for label in valid.labels], said)

@@ -204,7 +204,7 @@ def test_a_dataset_split_is_train_or_asked_for() -> None:
             "data has columns of 2 levels: flatten them to plain names first",
         ),
         ("https://example.org/a.csv", "data = 'https://example.org/a.csv' is a web address: read it into a DataFrame"),
-        ("reviews", "data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .txt, .parquet, "),
+        ("reviews", "data = 'reviews': no such file, and no such data set on this disk while HF_HUB_OFFLINE is set; "),
         ("a.xlsx", "data = 'a.xlsx' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .txt, .parquet, "),
     ],
 )

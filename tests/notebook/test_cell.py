@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gpt_magic.errors import OptionError
 from gpt_magic.notebook import cell
-from gpt_magic.notebook.cell import Request, find_data, parse_value, read_body, read_cell, read_line, split_line, tables
+from gpt_magic.notebook.cell import Request, parse_value, read_body, read_cell, read_line, split_line
+from gpt_magic.notebook.tables import find_data, tables
 from gpt_magic.options import Options, table
 
 REVIEWS = pd.DataFrame({"review": ["fine"], "sentiment": ["good"]})
@@ -110,8 +111,16 @@ def test_a_traceback_can_be_asked_for() -> None:
     ("line", "said"),
     [
         ("revews", "there is no 'revews' in this notebook (did you mean 'reviews'?)"),
-        ("xyz", "there is no 'xyz' in this notebook; name a DataFrame of this notebook or the path of a file"),
-        ("--valid xyz", "there is no 'xyz' in this notebook; name a DataFrame of this notebook or the path of a file"),
+        (
+            "xyz",
+            "there is no 'xyz' in this notebook; name a DataFrame of this notebook, the path of a file, or a data set "
+            "of the hub as xyz:train",
+        ),
+        (
+            "--valid xyz",
+            "there is no 'xyz' in this notebook; name a DataFrame of this notebook, the path of a file, or a data set "
+            "of the hub as xyz:train",
+        ),
         (
             "ds['train']",
             "there is no 'ds[train]' in this notebook; an expression goes into the body of a %%finetune cell: "
