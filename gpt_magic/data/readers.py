@@ -24,8 +24,17 @@ def read_file(path: Path, what: str, say: Say) -> tuple[Any, int]:
     Raises:
         DataError: it is not UTF-8, or not what its name says.
     """
+    stops: list[Exception] = []
+
+    def tell(done: str) -> None:
+        try:
+            say(done)
+        except Exception as stop:
+            stops.append(stop)
+            raise
+
     try:
-        return _READERS[suffix(path)](path, what, say)
+        return _READERS[suffix(path)](path, what, tell)
     except DataError:
         raise
     except UnicodeDecodeError as error:
@@ -35,6 +44,8 @@ def read_file(path: Path, what: str, say: Say) -> tuple[Any, int]:
             "pandas and its encoding, such as encoding='latin-1'"
         ) from None
     except Exception as error:  # readers raise a dozen kinds; the user needs the file and the reason
+        if error in stops:
+            raise
         raise DataError(f"{what} = '{path}' cannot be read: {' '.join(str(error).split())}") from error
 
 

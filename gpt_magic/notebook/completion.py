@@ -131,7 +131,7 @@ def _columns(cell: str, namespace: dict[str, Any]) -> list[str]:
                 value = value[split if split in parts else parts[0]]
             if isinstance(value, list):
                 return [str(name) for name in value[0]]
-            names = getattr(value, "column_names", None)  # unknown to some that stream
+            names: Any = getattr(value, "column_names", None)  # unknown to some that stream
             return [str(name) for name in names or getattr(value, "columns", ())]
     return []
 
