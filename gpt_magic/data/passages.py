@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -98,7 +99,7 @@ class Passages:
         """What is learned of each."""
         return mapped(attrgetter("learned"), self.passages)
 
-    @property
+    @cached_property
     def characters(self) -> int:
         """Characters that are learned."""
         return sum(map(len, self.learned))

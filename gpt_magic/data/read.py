@@ -24,12 +24,13 @@ def read_data(options: Options, say: Say = lambda _: None) -> Data:
     """
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
-    frame = read_table(options.data, say=say, split=options.split)
+    tables = {"source": read_table(options.data, say=say, split=options.split)}
     if options.valid is not None:
-        options = options.copy_with(valid=read_table(options.valid, "valid", say))
-    read = read_passages if choose_task(options, frame) == "generate" else read_labelled
-    data: Data = read(options, frame)
-    data.findings.facts += [("source", table.attrs[NOTE]) for table in (frame,) if NOTE in table.attrs]
+        tables["validation source"] = read_table(options.valid, "valid", say)
+        options = options.copy_with(valid=tables["validation source"])
+    read = read_passages if choose_task(options, tables["source"]) == "generate" else read_labelled
+    data: Data = read(options, tables["source"])
+    data.findings.facts += [(name, table.attrs[NOTE]) for name, table in tables.items() if NOTE in table.attrs]
     return data
 
 
