@@ -380,6 +380,33 @@ def test_find_data_takes_paths_and_attributes() -> None:
     assert list(find_data("frame.csv", {"frame": frame})) == ["a"]  # a column by that name
 
 
+def test_a_split_of_a_name_or_of_the_hub() -> None:
+    parts = {name: datasets.Dataset.from_dict({"text": [name]}) for name in ("train", "test")}
+    names = {"mails": datasets.DatasetDict(parts), "reviews": REVIEWS}
+    assert find_data("mails:test", names) is parts["test"]
+    assert read_line("mails:test --valid mails:train", names).values == {"data": parts["test"], "valid": parts["train"]}
+    assert find_data("imdb:test[:10%]", names) == "imdb:test[:10%]"
+    for word, line in {
+        "mails:tset": "mails:tset: a DatasetDict has no split 'tset' (did you mean 'test'?)",
+        "mails:x": "mails:x: a DatasetDict has no split 'x'; there are train, test",
+        "reviews:train": "reviews:train: a DataFrame has no split 'train'",
+    }.items():
+        with pytest.raises(OptionError) as caught:
+            find_data(word, names)
+        assert str(caught.value) == line
+
+
+def test_a_table_in_quotes_is_not_looked_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "valid"):
+        with pytest.raises(OptionError) as caught:
+            read_cell("", f"{name} = 'reviews'", {"reviews": REVIEWS})
+        assert str(caught.value) == f"{name} = 'reviews': the name of a DataFrame has no quotes: {name} = reviews"
+    assert read_cell("", "data = 'imdb'", {"reviews": REVIEWS}).values == {"data": "imdb"}
+    (tmp_path / "reviews").mkdir()  # a folder is one
+    assert read_cell("", "data = 'reviews'", {"reviews": REVIEWS}).values == {"data": "reviews"}
+
+
 def test_parse_value_takes_literals_or_text() -> None:
     assert parse_value("epochs", "3", {}) == 3
     assert parse_value("epochs", "three", {}) == "three"
