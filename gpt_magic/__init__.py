@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gpt_magic import samples
     from gpt_magic.door import finetune
     from gpt_magic.saved import load
+    from gpt_magic.store import cache
     from gpt_magic.tuned import (
         TunedAnswerer,
         TunedClassifier,
@@ -38,6 +39,7 @@ __all__ = [
     "TunedRegressor",
     "TunedTagger",
     "TunedWords",
+    "cache",
     "finetune",
     "load",
     "samples",
@@ -48,6 +50,7 @@ __all__ = [
 _LAZY = {
     "finetune": "gpt_magic.door",
     "load": "gpt_magic.saved",
+    "cache": "gpt_magic.store",
     "zero_shot": "gpt_magic.untrained",
     **dict.fromkeys([name for name in __all__ if name.startswith("Tuned")], "gpt_magic.tuned"),
 }

@@ -13,8 +13,9 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
     """Fine-tune a GPT-2 to label texts, to find entities in them, to answer questions about them, or to write them.
 
     Args:
-        data: DataFrame, list of dicts, ``datasets.Dataset``, a list of texts, or a CSV, TSV, JSONL, TXT or
-            Parquet path.
+        data: DataFrame, list of dicts, a list of texts, ``datasets.Dataset``, ``IterableDataset`` or
+            ``DatasetDict``, a CSV, TSV, JSONL, TXT or Parquet path, a pattern such as ``data/*.csv``, a folder of .txt
+            files, or a data set of the hub such as ``imdb:train``.
         **options: the options of ``%%finetune``, by the same names; ``%finetune -h`` lists them.
 
     Returns:

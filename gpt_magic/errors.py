@@ -3,6 +3,7 @@
 import difflib
 import traceback
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 
@@ -55,12 +56,17 @@ def nearest(name: str, candidates: Iterable[str]) -> str:
     return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
-def listing(items: Iterable[object], limit: int = 8) -> str:
-    """Join items with commas, cutting a long list: ``a, b, c and 7 more``."""
-    shown = [str(item) for item in items]
-    if len(shown) <= limit:
-        return ", ".join(shown)
-    return f"{', '.join(shown[:limit])} and {len(shown) - limit:,} more"
+def listing(items: Iterable[object], limit: int = 8, count: int | None = None) -> str:
+    """Join items with commas, cutting a long list: ``a, b, c and 7 more``.
+
+    Args:
+        count: how many there are, where that is known; then only those that are shown need be in ``items``.
+    """
+    if count is None:
+        items = list(items)
+        count = len(items)
+    shown = ", ".join(map(str, islice(items, limit)))
+    return shown if count <= limit else f"{shown} and {count - limit:,} more"
 
 
 def short(value: object, limit: int = 60) -> str:

@@ -52,7 +52,8 @@ class Options(Configurable):
     # --- data ---------------------------------------------------------------------------------------
     data = AnyTrait(
         None,
-        help="DataFrame, list of dicts or of texts, datasets.Dataset, a CSV, TSV, JSONL, TXT, Parquet or CoNLL path.",
+        help="DataFrame, list of dicts or of texts, datasets.Dataset, a CSV, TSV, JSONL, TXT, Parquet or CoNLL path, a "
+        "pattern such as 'data/*.csv', a folder of .txt files, or a data set of the hub such as 'imdb:train'.",
     ).tag(group="data", kind="table", expects="the name of a DataFrame or the path of a file")
     valid = AnyTrait(None, help="Validation data, in any form that data takes; its columns have the same names.").tag(
         group="data", kind="table", expects="the name of a DataFrame or the path of a file"
@@ -60,6 +61,11 @@ class Options(Configurable):
     valid_fraction = Float(
         0.1, min=0.0, max=0.5, help="Share of the rows set aside to validate when valid is not given; 0 = none."
     ).tag(group="data", config=True)
+    split = Unicode(
+        None,
+        allow_none=True,
+        help="Which split of a datasets.DatasetDict or of a data set of the hub to train on; default: train.",
+    ).tag(group="data", expects="the name of a split, such as 'train'")
     task = Enum(
         ["auto", "classify", "multilabel", "regress", "tag", "answer", "generate"],
         "auto",

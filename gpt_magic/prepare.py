@@ -1,6 +1,6 @@
 """Checked examples to everything that a run needs: tokens, the plan, and the pre-flight that says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from gpt_magic.errors import OptionError, plural
 from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters, load_tokenizer
 from gpt_magic.options import Options, find, table
+from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
 
@@ -54,6 +55,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     limit = longest(options, base)
     emit(Phase("making tokens"))
     task = make_task(options, data)
+    task.emit = emit
     rows = task.encode(tokenizer, limit, check)
     rate, rate_why = float(options.learning_rate or 0), "given"
     if options.learning_rate is None:
@@ -64,6 +66,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
         facts=[
             *_data_facts(data),
             *rows.facts,
+            *_cache_facts([rows.train, rows.valid]),
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
         ],
         warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings],
@@ -114,7 +117,17 @@ def _data_facts(data: Data) -> list[tuple[str, str]]:
     rows = f"{len(data.train):,} to train, {len(data.valid):,} to validate"
     if data.findings.dropped:
         rows += f", {data.findings.dropped:,} left out"
-    return [("columns", data.roles.describe()), ("rows", rows), ("validation", data.split)]
+    return [*data.findings.facts, ("columns", data.roles.describe()), ("rows", rows), ("validation", data.split)]
+
+
+def _cache_facts(parts: Sequence[Encoded]) -> list[tuple[str, str]]:
+    """Where the tokens of a large table are, and whether they had to be made."""
+    files = [part.stored for part in parts if part.stored is not None and part.stored.path is not None]
+    if not files:
+        return []
+    kept = "kept for the next run" if any(file.made for file in files) else "found from an earlier run"
+    size = said_bytes(sum(file.size for file in files))
+    return [("cache", f"{size} of tokens in {folder()}, {kept}; gpt_magic.cache() shows and clears it")]
 
 
 def _plan_facts(

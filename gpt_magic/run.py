@@ -106,7 +106,7 @@ class Run:
 
         options, check = self.options, self.control.check
         self.recorder(Phase("reading the data"))
-        data = read_data(options)
+        data = read_data(options, self._say)
         check()
         self.recorder(Phase("importing torch and transformers"))
         assert self._imports is not None
@@ -130,6 +130,10 @@ class Run:
             self._fit(prepared)
         if devices:
             torch.cuda.empty_cache()
+
+    def _say(self, what: str) -> None:
+        self.control.check()
+        self.recorder(Phase(what))
 
     def _fit(self, prepared: "Prepared") -> None:
         from gpt_magic.engine.loop import Job, train

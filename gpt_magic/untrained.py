@@ -33,7 +33,7 @@ def zero_shot(classes: Sequence[Hashable], **options: Any) -> "TunedWords":
 
     from gpt_magic.data.checks import plain_labels
     from gpt_magic.data.columns import SECOND_TEXT
-    from gpt_magic.engine.batching import collect
+    from gpt_magic.engine.collecting import collect
     from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
     from gpt_magic.engine.precision import choose_machine
     from gpt_magic.models.find import find_base

@@ -58,7 +58,8 @@ LINE = [
     Bad(
         "data that are not there",
         "%finetune letters",
-        "OptionError: there is no 'letters' in this notebook; name a DataFrame of this notebook or the path of a file",
+        "OptionError: there is no 'letters' in this notebook; name a DataFrame of this notebook, the path of a file, "
+        "or a data set of the hub as letters:train",
     ),
     Bad(
         "an expression on the line",
@@ -273,6 +274,50 @@ TABLES = [
         "%%finetune\ndata = 'reviews'",
         "DataError: data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, "
         ".txt, .parquet, .conll, .bio, .iob, and the first five as .gz); the name of a DataFrame has no quotes",
+        "OptionError: data = 'reviews': the name of a DataFrame has no quotes: data = reviews",
+    ),
+    Bad(
+        "a data set of the hub without a network",
+        "%finetune my-team/mails:test",
+        "DataError: data = 'my-team/mails:test': no such file, and no such data set on this disk while HF_HUB_OFFLINE "
+        "is set; the name of a DataFrame has no quotes",
+    ),
+    Bad(
+        "a split that is not there",
+        "%finetune splits:tset",
+        "OptionError: splits:tset: a DatasetDict has no split 'tset' (did you mean 'test'?)",
+        "part = datasets.Dataset.from_pandas(reviews); splits = datasets.DatasetDict(train=part, test=part)",
+    ),
+    Bad(
+        "a split of a table",
+        "%finetune reviews --split test",
+        "DataError: split = 'test': data is a DataFrame, which has no splits",
+    ),
+    Bad(
+        "a pattern that no file has",
+        "%finetune data/*.csv",
+        "DataError: data = 'data/*.csv': no file is named so",
+    ),
+    Bad(
+        "a pattern for files of two kinds",
+        "%finetune 'parts/*'",
+        "DataError: data = 'parts/*' also stands for notes.md, which gpt_magic does not read: say which, such as "
+        "'parts/*.csv'",
+        "Path('parts').mkdir(exist_ok=True); Path('parts/notes.md').touch(); reviews.to_csv('parts/a.csv')",
+    ),
+    Bad(
+        "files of one table with other columns",
+        "%finetune shards/*.csv",
+        "DataError: data: b.csv has the columns 'text', 'sentiment', but a.csv has 'review', 'sentiment': files of one "
+        "table have the same columns",
+        "Path('shards').mkdir(exist_ok=True); reviews.to_csv('shards/a.csv', index=False); "
+        "reviews.rename(columns={'review': 'text'}).to_csv('shards/b.csv', index=False)",
+    ),
+    Bad(
+        "a folder without texts",
+        "%%finetune\ndata = 'empty'",
+        "DataError: data = 'empty': the folder has no .txt files; for tables write 'empty/*.csv'",
+        "Path('empty').mkdir(exist_ok=True)",
     ),
     Bad(
         "one column",
@@ -282,10 +327,10 @@ TABLES = [
     ),
     Bad("no rows", "%%finetune\ndata = reviews[reviews.sentiment == 'great']", "DataError: data has no rows"),
     Bad(
-        "all splits of a dataset",
+        "splits of which none is train",
         "%finetune splits",
-        "DataError: data holds the splits train: give one of them, such as data['train']",
-        "splits = datasets.DatasetDict(train=datasets.Dataset.from_pandas(reviews))",
+        "DataError: data holds the splits test, dev: say which, such as split = 'test'",
+        "part = datasets.Dataset.from_pandas(reviews); splits = datasets.DatasetDict(test=part, dev=part)",
     ),
     Bad(
         "columns of two lengths",

@@ -1,12 +1,15 @@
 """What all tests share: an environment without network and without the user's settings, and a real kernel."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 # Before any test imports a library that reads them; kernels and servers started by tests inherit them.
 os.environ.update(
+    GPT_MAGIC_CACHE=str(Path(tempfile.gettempdir()) / "gpt_magic_tests"),
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",

@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.answer(*HABITS[habit])
         elif name is None:
             self.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
-        elif path.startswith("api/models/"):
+        elif path.startswith(("api/models/", "api/datasets/")):
             self.answer(
                 200, json.dumps(tree(self.models[name]) if "/tree/" in path else about(name, self.models)).encode()
             )

@@ -2,15 +2,21 @@
 
 import functools
 import operator
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from gpt_magic.data.cells import cells, groups, numbered, text_hashes, texts_of
 from gpt_magic.errors import DataError, a_kind, listing, plural, short
+from gpt_magic.lazy import At, mapped, named, take
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SHOWN = 8  # groups that a message can name at most
 MANY_CLASSES = 50  # from here on, more than one class in two rows is likelier a free text than a label
 NOT_UNICODE = "is no valid Unicode (an emoji cut in two?): clean it with text.encode('utf-8', 'ignore').decode()"
 _IMBALANCE = 0.9  # share of the largest class from which accuracy alone misleads
@@ -20,7 +26,7 @@ Text = str | tuple[str, str]  # a text, or a pair of them
 
 @dataclass(frozen=True)
 class Examples:
-    """Checked examples, in the order of the table.
+    """Checked examples, in the order of the table; of a large table they are read when asked for.
 
     Attributes:
         texts: one a row, or a pair of them, never empty.
@@ -28,19 +34,17 @@ class Examples:
         index: the table's index values, for messages.
     """
 
-    texts: list[Text]
-    labels: list[Hashable]
-    index: list[Any]
+    texts: Sequence[Text]
+    labels: Sequence[Hashable]
+    index: Sequence[Any]
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, positions: Iterable[int]) -> "Examples":
+    def take(self, positions: Iterable[int] | At) -> "Examples":
         """The examples at ``positions``."""
-        chosen = list(positions)
-        return Examples(
-            [self.texts[i] for i in chosen], [self.labels[i] for i in chosen], [self.index[i] for i in chosen]
-        )
+        at = positions if isinstance(positions, range | np.ndarray) else np.array(list(positions), dtype=np.int64)
+        return Examples(take(self.texts, at), take(self.labels, at), take(self.index, at))
 
 
 class Rows(Protocol):
@@ -50,17 +54,24 @@ class Rows(Protocol):
     def texts(self) -> Sequence[Text]: ...  # noqa: D102
 
     @property
-    def index(self) -> list[Any]: ...  # noqa: D102
+    def index(self) -> Sequence[Any]: ...  # noqa: D102
 
     def __len__(self) -> int: ...
 
 
 @dataclass
 class Findings:
-    """What the checks had to say: one sentence each."""
+    """What the checks had to say.
+
+    Attributes:
+        warnings: one sentence each.
+        dropped: rows that were left out.
+        facts: (name, value) pairs for the report: what was read where the data's name does not say it.
+    """
 
     warnings: list[str] = field(default_factory=list)
     dropped: int = 0
+    facts: list[tuple[str, str]] = field(default_factory=list)
 
 
 def normalise(text: Text) -> str:
@@ -79,13 +90,16 @@ def blank(values: "pd.Series[Any]") -> "pd.Series[bool]":
     """Which values are missing, or texts without anything but white space."""
     import pandas as pd
 
-    return values.isna() | pd.Series([isinstance(v, str) and not v.strip() for v in values], values.index, dtype=bool)
+    white = np.fromiter((isinstance(v, str) and not v.strip() for v in cells(values)), dtype=bool, count=len(values))
+    return values.isna() | pd.Series(white, values.index)
 
 
-def rows(index: Iterable[Any]) -> str:
-    """``row 3`` or ``rows 3, 8, 12 and 4 more``."""
-    numbers = list(index)
-    return f"row{'s' if len(numbers) != 1 else ''} {listing(numbers)}"
+def rows(index: Iterable[Any], count: int | None = None) -> str:
+    """``row 3`` or ``rows 3, 8, 12 and 4 more``; of ``count`` rows the first in ``index`` will do."""
+    if count is None:
+        index = index if isinstance(index, Sequence) else list(index)
+        count = len(index)
+    return f"row{'s' if count != 1 else ''} {listing(index, count=count)}"
 
 
 def check_rows(
@@ -95,7 +109,7 @@ def check_rows(
     missing: str,
     findings: Findings,
     what: str,
-    read: "Callable[[pd.Series[Any], str, str, Findings], list[Any]] | None" = None,
+    read: "Callable[[pd.Series[Any], str, str, Findings], Sequence[Any]] | None" = None,
 ) -> Examples:
     """Take text and label from every row, or say which rows have none.
 
@@ -111,20 +125,18 @@ def check_rows(
     for name in names:
         check_texts(frame[name], f"column {name!r}", what)
     both = f"both a text in {' and '.join(map(repr, names))} and a label in {label!r}"
-    kept = whole_rows(frame, [*names, label], missing, findings, what, both, "without text or label")
-    labels = kept[label]
+    at = whole_positions(frame, [*names, label], missing, findings, what, both, "without text or label")
+    labels = frame[label] if isinstance(at, range) else frame[label].iloc[at]
     return Examples(
-        as_texts([[str(value) for value in kept[name]] for name in names]),
+        as_texts([texts_of(frame[name], at) for name in names]),
         plain_labels(labels, label, what) if read is None else read(labels, label, what, findings),
-        list(kept.index),
+        cells(frame.index, at),
     )
 
 
-def as_texts(columns: Sequence[Sequence[str]]) -> list[Text]:
+def as_texts(columns: Sequence[Sequence[str]]) -> Sequence[Text]:
     """One column of texts as it is, two as pairs."""
-    if len(columns) == 1:
-        return list(columns[0])
-    return list(zip(columns[0], columns[1], strict=True))
+    return columns[0] if len(columns) == 1 else mapped(lambda *pair: pair, *columns)
 
 
 def whole_rows(
@@ -136,7 +148,21 @@ def whole_rows(
     wanted: str,
     lacking: str,
 ) -> "pd.DataFrame":
-    """The rows with something in each of ``columns``.
+    """The rows at `whole_positions`."""
+    at = whole_positions(frame, columns, missing, findings, what, wanted, lacking)
+    return frame if isinstance(at, range) else frame.iloc[at]
+
+
+def whole_positions(
+    frame: "pd.DataFrame",
+    columns: Iterable[str],
+    missing: str,
+    findings: Findings,
+    what: str,
+    wanted: str,
+    lacking: str,
+) -> At:
+    """Positions of the rows with something in each of ``columns``; a range where that is all.
 
     Args:
         wanted, lacking: for the messages, such as ``a text in 'review'`` and ``without text``.
@@ -156,7 +182,7 @@ def whole_rows(
         findings.warnings.append(
             f"{what}: {plural(int(bad.sum()), 'row')} {lacking} left out: {rows(frame.index[bad])}"
         )
-    return frame[~bad]
+    return np.flatnonzero(~bad.to_numpy()) if bad.any() else range(len(frame))
 
 
 def check_texts(texts: "pd.Series[Any]", name: str, what: str) -> None:
@@ -170,6 +196,8 @@ def check_texts(texts: "pd.Series[Any]", name: str, what: str) -> None:
     kind = texts.dtype
     if not (kind.kind == "O" or isinstance(kind, pd.CategoricalDtype) or pd.api.types.is_string_dtype(kind)):
         raise DataError(f"{what}: {name} holds {texts.dtype} values, not texts: is it the right one?")
+    if isinstance(kind, pd.StringDtype) or pd.api.types.infer_dtype(texts, skipna=True) in ("string", "empty"):
+        return  # known without a look at each
     for row, value in texts.items():
         if not isinstance(value, str) and not (pd.api.types.is_scalar(value) and pd.isna(value)):
             raise DataError(f"{what}, row {row}: {name} holds {a_kind(value)}, not a text")
@@ -181,11 +209,10 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
     Raises:
         DataError: there is only one class.
     """
-    import pandas as pd
-
-    counts = pd.Series(examples.labels, dtype=object).value_counts()
+    counts = Counter(examples.labels)
+    (most, rows_of_most), *_ = counts.most_common(1)
     if len(counts) == 1:
-        raise DataError(f"column {column!r} has one class only, {short(counts.index[0])}: nothing to tell apart")
+        raise DataError(f"column {column!r} has one class only, {short(most)}: nothing to tell apart")
     if len(classes) > MANY_CLASSES and len(classes) * 2 > len(examples):
         findings.warnings.append(
             f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"
@@ -198,10 +225,10 @@ def check_classes(examples: Examples, classes: list[Hashable], column: str, find
             f"{len(once)} label{'s' if len(once) > 1 else ''} seen once only, so learned from one row and never "
             f"validated: {listing(map(short, once))} ({rows(where)})"
         )
-    share = counts.iloc[0] / len(examples)
+    share = rows_of_most / len(examples)
     if share > _IMBALANCE:
         findings.warnings.append(
-            f"{share:.0%} of the rows are {short(counts.index[0])}: look at macro F1, not accuracy; "
+            f"{share:.0%} of the rows are {short(most)}: look at macro F1, not accuracy; "
             "class_weights = 'balanced' may help"
         )
 
@@ -220,38 +247,41 @@ def check_alike(classes: list[Hashable], findings: Findings) -> None:
             )
 
 
-def check_conflicts(examples: Examples, findings: Findings) -> None:
-    """Warn about one text that stands with different labels."""
-    seen: dict[str, tuple[Hashable, Any]] = {}
-    conflicts: dict[str, list[Any]] = {}
-    for text, label, row in zip(map(normalise, examples.texts), examples.labels, examples.index, strict=True):
-        first_label, first_row = seen.setdefault(text, (label, row))
-        if first_label != label:
-            conflicts.setdefault(text, [first_row]).append(row)
-    if conflicts:
-        findings.warnings.append(
-            f"{len(conflicts):,} text{'s' if len(conflicts) > 1 else ''} with different labels: "
-            f"{rows(row for group in conflicts.values() for row in group)}"
-        )
+def check_conflicts(examples: Examples, findings: Findings, valid: Examples | None = None) -> None:
+    """Warn about one text that stands with different labels, in the examples or, where given, in ``valid``."""
+    parts = [examples] if valid is None else [examples, valid]
+    group, firsts = groups(np.concatenate([text_hashes(mapped(normalise, part.texts)) for part in parts]))
+    labels = numbered([label for part in parts for label in part.labels] if len(parts) > 1 else examples.labels)
+    differing = np.flatnonzero(labels != labels[firsts[group]])
+    if not len(differing):
+        return
+    found, at_first = np.unique(group[differing], return_index=True)
+    found = found[np.argsort(at_first)]  # as they are first seen to differ
+    order = np.concatenate([[firsts[one], *differing[group[differing] == one]] for one in found[:_SHOWN].tolist()])
+
+    def name(position: int) -> Any:
+        place = position - len(examples)
+        return examples.index[position] if place < 0 else f"{parts[1].index[place]} of valid"
+
+    findings.warnings.append(
+        f"{len(found):,} text{'s' if len(found) > 1 else ''} with different labels: "
+        f"{rows(map(name, order.tolist()), len(found) + len(differing))}"
+    )
 
 
 def check_leaks(train: Rows, valid: Rows, findings: Findings) -> None:
     """Warn about validation rows whose text the model also trains on."""
-    exact = set(train.texts)
-    folded = {normalise(text) for text in exact}
-    same = [row for text, row in zip(valid.texts, valid.index, strict=True) if text in exact]
-    near = [
-        row
-        for text, row in zip(valid.texts, valid.index, strict=True)
-        if text not in exact and normalise(text) in folded
-    ]
-    if not same and not near:
+    same = np.isin(text_hashes(valid.texts), text_hashes(train.texts))
+    folded = text_hashes(mapped(normalise, train.texts))
+    near = ~same & np.isin(text_hashes(mapped(normalise, valid.texts)), folded)
+    if not same.any() and not near.any():
         return
-    parts = [f"{len(same):,} exactly"] if same else []
-    parts += [f"{len(near):,} but for case and space"] if near else []
+    parts = [f"{same.sum():,} exactly"] if same.any() else []
+    parts += [f"{near.sum():,} but for case and space"] if near.any() else []
+    leaked = np.concatenate([np.flatnonzero(same), np.flatnonzero(near)])
     findings.warnings.append(
-        f"{len(same) + len(near):,} of {plural(len(valid), 'row')} to validate also in the training data "
-        f"({', '.join(parts)}), so validation looks better than it is: {rows([*same, *near])}"
+        f"{len(leaked):,} of {plural(len(valid), 'row')} to validate also in the training data "
+        f"({', '.join(parts)}), so validation looks better than it is: {rows(take(valid.index, leaked))}"
     )
 
 
@@ -267,24 +297,23 @@ def check_known_classes(valid: Examples, classes: list[Hashable]) -> None:
         )
 
 
-def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> list[Hashable]:
+def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> Sequence[Hashable]:
     """Labels as str, int or bool; whole floats (1.0, as pandas makes of integers with gaps) become int.
 
     Raises:
         DataError: a label is a list, a fraction, or anything else that is not a class.
     """
-    import numpy as np
-
+    codes, different = _different(labels)
     plain: list[Hashable] = []
-    for row, value in labels.items():
+    for value, first in different:
         item = value.item() if isinstance(value, np.generic) else value
         if isinstance(item, float) and item.is_integer():
             item = int(item)
         if not isinstance(item, str | int | bool):
             kind = "a number that is not whole" if isinstance(item, float) else a_kind(item)
             raise DataError(
-                f"{what}, row {row}: the label {short(item)} in column {column!r} is {kind}; classes are texts, whole "
-                f"numbers or True/False{_other_task(item)}"
+                f"{what}, row {labels.index[first]}: the label {short(item)} in column {column!r} is {kind}; classes "
+                f"are texts, whole numbers or True/False{_other_task(item)}"
             )
         plain.append(item)
     kinds = {type(item) for item in plain}
@@ -293,7 +322,7 @@ def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> list[Hasha
         raise DataError(
             f"{what}: column {column!r} mixes labels of kind {names}: make them one kind, such as .astype(str)"
         )
-    return plain
+    return named(codes, plain)
 
 
 def _other_task(label: object) -> str:
@@ -303,7 +332,26 @@ def _other_task(label: object) -> str:
     return "; task = 'multilabel' learns several a row" if isinstance(label, list | tuple | set) else ""
 
 
-def class_order(labels: "pd.Series[Any]", plain: list[Hashable]) -> list[Hashable]:
+def _different(labels: "pd.Series[Any]") -> tuple[np.ndarray, list[tuple[Any, int]]]:
+    """The number of each row's label, ``(rows,)``, and the different labels with their first rows, as they occur."""
+    import pandas as pd
+
+    if labels.dtype.kind != "O" or isinstance(labels.dtype, pd.StringDtype | pd.CategoricalDtype):
+        codes, values = pd.factorize(labels, use_na_sentinel=False)
+        _, firsts = np.unique(codes, return_index=True)
+        return codes.astype(np.int32), list(zip(values, firsts.tolist(), strict=True))
+    known: dict[Any, int] = {}  # by kind too: True and 1 are equal, but labels of two kinds
+    different: list[tuple[Any, int]] = []
+    numbers = np.empty(len(labels), dtype=np.int32)
+    for place, value in enumerate(labels):
+        key = (type(value), value if isinstance(value, str | int | float | np.generic) else place)
+        numbers[place] = known.setdefault(key, len(known))
+        if len(known) > len(different):
+            different.append((value, place))
+    return numbers, different
+
+
+def class_order(labels: "pd.Series[Any]", plain: Sequence[Hashable]) -> list[Hashable]:
     """The classes in the order of the categorical column, else sorted."""
     present = set(plain)
     if hasattr(labels, "cat"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpt_magic.data.checks import Examples, Findings, rows
 from gpt_magic.data.labelled import LabelledData
-from gpt_magic.data.splits import split
+from gpt_magic.data.splits import set_aside
 from gpt_magic.errors import DataError, a_kind, short
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class NumberData(LabelledData):
     task = "regress"
 
     @staticmethod
-    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> list[Any]:  # noqa: ARG004
+    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> Sequence[Any]:  # noqa: ARG004
         """The numbers of a column; see `read_numbers`."""
         return read_numbers(values, column, what)
 
@@ -44,9 +44,9 @@ class NumberData(LabelledData):
         """Any number will do."""
 
     @staticmethod
-    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[list[int], list[int], str]:
+    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[np.ndarray, str]:
         """Stratified by the fifth of the numbers that a row's is in."""
-        return split(examples.texts, fifths(examples.labels), fraction, seed)
+        return set_aside(examples.texts, fifths(examples.labels), fraction, seed)
 
 
 def is_numbers(values: "pd.Series[Any]") -> bool:

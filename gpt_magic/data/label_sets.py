@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gpt_magic.data.checks import MANY_CLASSES, Examples, Findings, check_alike, plain_labels, rows
 from gpt_magic.data.labelled import LabelledData
-from gpt_magic.data.splits import split
+from gpt_magic.data.splits import set_aside
 from gpt_magic.errors import DataError, a_kind, listing, plural, short
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ class LabelSetData(LabelledData):
     task = "multilabel"
 
     @staticmethod
-    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> list[Any]:
+    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> Sequence[Any]:
         """The sets of labels of a column; see `read_label_sets`."""
         return read_label_sets(values, column, what, findings)
 
@@ -46,9 +48,9 @@ class LabelSetData(LabelledData):
         check_known_labels(valid, classes, "valid, ")
 
     @staticmethod
-    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[list[int], list[int], str]:
+    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[np.ndarray, str]:
         """Stratified by the rarest label of each row; a label that validates trains too."""
-        return split(examples.texts, rarest(examples.labels), fraction, seed, examples.labels)  # type: ignore[arg-type]  # tuples
+        return set_aside(examples.texts, rarest(examples.labels), fraction, seed, examples.labels)  # type: ignore[arg-type]  # tuples
 
 
 def is_label_set(value: object) -> bool:

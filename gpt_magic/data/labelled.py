@@ -4,6 +4,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from gpt_magic.data.checks import (
     Examples,
     Findings,
@@ -17,7 +19,7 @@ from gpt_magic.data.checks import (
 )
 from gpt_magic.data.columns import SECOND_TEXT, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.splits import set_aside, warn_unvalidated
 from gpt_magic.errors import DataError
 from gpt_magic.options import Options
 
@@ -44,7 +46,7 @@ class LabelledData:
     findings: Findings = field(default_factory=Findings)
 
     @staticmethod
-    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> list[Any]:  # noqa: ARG004
+    def read_labels(values: "pd.Series[Any]", column: str, what: str, findings: Findings) -> Sequence[Any]:  # noqa: ARG004
         """The labels of a column.
 
         Raises:
@@ -74,9 +76,9 @@ class LabelledData:
         check_known_classes(valid, classes)
 
     @staticmethod
-    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[list[int], list[int], str]:
-        """Which examples train and which validate; see `splits.split`."""
-        return split(examples.texts, examples.labels, fraction, seed)
+    def set_aside(examples: Examples, fraction: float, seed: int) -> tuple[np.ndarray, str]:
+        """Which examples validate; see `splits.set_aside`."""
+        return set_aside(examples.texts, examples.labels, fraction, seed)
 
 
 def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledData] = LabelledData) -> LabelledData:
@@ -87,8 +89,8 @@ def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledDa
     examples = check_rows(frame, texts, label, options.missing, findings, "data", kind.read_labels)
     classes = kind.find_classes(frame[label], examples, label, findings)
     if options.valid is None:
-        kept, aside, how = kind.set_aside(examples, options.valid_fraction, options.seed)
-        train, valid = examples.take(kept), examples.take(aside)
+        held, how = kind.set_aside(examples, options.valid_fraction, options.seed)
+        train, valid = examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
         check_conflicts(examples, findings)
     else:
         valid_frame = read_table(options.valid, "valid")
@@ -96,9 +98,7 @@ def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledDa
         train = examples
         valid = check_rows(valid_frame, texts, label, options.missing, findings, "valid", kind.read_labels)
         kind.check_valid(train, valid, classes, label)
-        valid_index = [f"{row} of valid" for row in valid.index]
-        both = Examples(train.texts + valid.texts, train.labels + valid.labels, train.index + valid_index)
-        check_conflicts(both, findings)
+        check_conflicts(train, findings, valid)
         check_leaks(train, valid, findings)
         how = "given"
     if not len(valid):

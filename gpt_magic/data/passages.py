@@ -1,15 +1,22 @@
 """Tables to checked and split passages to write on from. Needs neither torch nor a tokenizer."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import takewhile
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_rows
+import numpy as np
+
+from gpt_magic.data.cells import cells, texts_of
+from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_positions
 from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.splits import set_aside, warn_unvalidated
 from gpt_magic.errors import DataError, OptionError, a_kind, short
+from gpt_magic.lazy import At, mapped, named, take
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
@@ -71,28 +78,36 @@ class Passage:
 
 @dataclass(frozen=True)
 class Passages:
-    """Checked passages, in the order of the table, and the table's index values."""
+    """Checked passages, in the order of the table, and the table's index values.
 
-    passages: list[Passage]
-    index: list[Any]
+    Of a large table they are read when asked for.
+    """
+
+    passages: Sequence[Passage]
+    index: Sequence[Any]
 
     def __len__(self) -> int:
         return len(self.passages)
 
     @property
-    def texts(self) -> list[str]:
+    def texts(self) -> Sequence[str]:
         """The passages as plain texts."""
-        return [passage.text for passage in self.passages]
+        return mapped(attrgetter("text"), self.passages)
 
     @property
+    def learned(self) -> Sequence[str]:
+        """What is learned of each."""
+        return mapped(attrgetter("learned"), self.passages)
+
+    @cached_property
     def characters(self) -> int:
         """Characters that are learned."""
-        return sum(passage.characters for passage in self.passages)
+        return sum(map(len, self.learned))
 
-    def take(self, positions: Iterable[int]) -> "Passages":
+    def take(self, positions: Iterable[int] | At) -> "Passages":
         """The passages at ``positions``."""
-        chosen = list(positions)
-        return Passages([self.passages[i] for i in chosen], [self.index[i] for i in chosen])
+        at = positions if isinstance(positions, range | np.ndarray) else np.array(list(positions), dtype=np.int64)
+        return Passages(take(self.passages, at), take(self.index, at))
 
 
 @dataclass
@@ -175,19 +190,21 @@ def check_passages(
     for role, column in columns.items():
         if role != "messages":
             check_texts(frame[column], f"column {column!r}", what)
-    named = " and ".join(repr(column) for column in columns.values())
-    kept = whole_rows(
-        frame, columns.values(), missing, findings, what, f"anything in {named}", f"with nothing in {named}"
+    said = " and ".join(repr(column) for column in columns.values())
+    at = whole_positions(
+        frame, columns.values(), missing, findings, what, f"anything in {said}", f"with nothing in {said}"
     )
-    cells = [kept[column] for column in columns.values()]
-    index = list(kept.index)
+    index = cells(frame.index, at)
+    passages: Sequence[Passage]
     if "messages" in columns:
-        passages = [conversation(cell, f"{what}, row {row}") for cell, row in zip(*cells, index, strict=True)]
-    elif "prompt" in columns:
-        passages = [prompt_and_completion(str(prompt), str(more)) for prompt, more in zip(*cells, strict=True)]
-        _check_glue(passages, index, findings)
+        talks = cells(frame[columns["messages"]], at)
+        passages = mapped(lambda talk, row: conversation(talk, f"{what}, row {row}"), talks, index)
+        deque(passages, maxlen=0)  # each is checked before anything is made of the first
     else:
-        passages = [document(str(text)) for text in cells[0]]
+        texts = [texts_of(frame[column], at) for column in columns.values()]
+        passages = mapped(prompt_and_completion if "prompt" in columns else document, *texts)
+    if "prompt" in columns:
+        _check_glue(passages, index, findings)
     return Passages(passages, index)
 
 
@@ -259,9 +276,10 @@ def _messages(messages: Any, where: str) -> list[tuple[str, str]]:
 
 def _check_glue(passages: Sequence[Passage], index: Sequence[Any], findings: Findings) -> None:
     """Warn when prompts run into their completions without so much as a space."""
-    seams = [(passage.parts[0].text[-1], passage.parts[1].text[0]) for passage in passages]
-    glued = [row for (end, start), row in zip(seams, index, strict=True) if end.isalnum() and start.isalnum()]
-    if len(glued) * 2 > len(passages):  # warnings are saved with the model: they quote no text
+    seams = ((passage.parts[0].text[-1], passage.parts[1].text[0]) for passage in passages)
+    meet = np.fromiter((end.isalnum() and start.isalnum() for end, start in seams), dtype=bool, count=len(passages))
+    if meet.sum() * 2 > len(passages):  # warnings are saved with the model: they quote no text
+        glued = take(index, np.flatnonzero(meet))
         findings.warnings.append(
             f"prompts run into their completions without a space ({rows(glued)}): end the prompts with a line break "
             "or begin the completions with a space, and prompt the model in the same way"
@@ -272,9 +290,10 @@ def _split(passages: Passages, style: str, fraction: float, seed: int) -> tuple[
     """Set rows aside; of a few long texts, such as a book, the ends."""
     if style == "text" and fraction and round(fraction * len(passages)) == 0:
         return _cut_ends(passages, fraction)
-    same = [0] * len(passages)  # no classes to keep in proportion
-    kept, aside, how = split(passages.texts, same, fraction, seed)
-    return passages.take(kept), passages.take(aside), how.replace("stratified", "random")
+    same = named(np.zeros(len(passages), dtype=np.int8), [0])  # no classes to keep in proportion
+    held, how = set_aside(passages.texts, same, fraction, seed)
+    kept, aside = passages.take(np.flatnonzero(~held)), passages.take(np.flatnonzero(held))
+    return kept, aside, how.replace("stratified", "random")
 
 
 def _cut_ends(passages: Passages, fraction: float) -> tuple[Passages, Passages, str]:

@@ -1,6 +1,7 @@
 """What the user named to checked and split data for the task at hand. Needs neither torch nor a tokenizer."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gpt_magic.data.columns import NAMES
@@ -9,7 +10,8 @@ from gpt_magic.data.label_sets import LabelSetData, is_label_set
 from gpt_magic.data.labelled import LabelledData, labelled_roles, read_labelled
 from gpt_magic.data.passages import PassageData, read_passages
 from gpt_magic.data.questions import AnswerData, read_questions
-from gpt_magic.data.sources import read_table
+from gpt_magic.data.sources import NOTE, read_table
+from gpt_magic.data.streams import Say
 from gpt_magic.data.tagged import TaggedData, is_tagged, read_tagged
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.options import Options
@@ -35,25 +37,28 @@ _GIVE = {
 }
 _STYLES = {"classify": ("head", "words"), "answer": ("extract", "write")}
 _READERS: "dict[str, Callable[[Options, pd.DataFrame], Data]]" = {
+    **{task: partial(read_labelled, kind=kind) for task, kind in _LABELS.items()},
     "generate": read_passages,
     "tag": read_tagged,
     "answer": read_questions,
 }
 
 
-def read_data(options: Options) -> Data:
-    """Read and check the tables.
+def read_data(options: Options, say: Say = lambda _: None) -> Data:
+    """Read and check the tables; ``say`` is told how far a long reading is and may raise to end it.
 
     Raises:
         DataError, OptionError: with one line that says what to change.
     """
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
-    frame = read_table(options.data)
-    task = choose_task(options, frame)
-    if task in _LABELS:
-        return read_labelled(options, frame, _LABELS[task])
-    return _READERS[task](options, frame)
+    tables = {"source": read_table(options.data, say=say, split=options.split)}
+    if options.valid is not None:
+        tables["validation source"] = read_table(options.valid, "valid", say)
+        options = options.copy_with(valid=tables["validation source"])
+    data = _READERS[choose_task(options, tables["source"])](options, tables["source"])
+    data.findings.facts += [(name, table.attrs[NOTE]) for name, table in tables.items() if NOTE in table.attrs]
+    return data
 
 
 def choose_task(options: Options, frame: "pd.DataFrame") -> str:

@@ -1,44 +1,56 @@
 """Whatever a user has at hand to a pandas DataFrame."""
 
-import gzip
-import json
-from collections.abc import Callable, Mapping
+import glob
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from gpt_magic.data.checks import NOT_UNICODE, is_unicode
-from gpt_magic.data.conll import read_conll
+from gpt_magic.data.hub import choose_split, load_from_hub
+from gpt_magic.data.names import endings, is_file_name, is_hub_id, suffix
+from gpt_magic.data.readers import read_file
 from gpt_magic.data.squad import is_squad, squad_table
-from gpt_magic.errors import DataError, a_kind, listing, nearest
+from gpt_magic.data.streams import BIG, Say, dataset_in_pieces, records_in_pieces
+from gpt_magic.errors import DataError, a_kind, listing, nearest, plural
 
 if TYPE_CHECKING:
     import pandas as pd
 
+NOTE = "gpt_magic"  # in a table's attrs: what was read where the data's name does not say it
 
-def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
+
+def _quietly(_: str) -> None:
+    pass
+
+
+def read_table(data: Any, what: str = "data", say: Say = _quietly, split: str | None = None) -> "pd.DataFrame":
     """Turn ``data`` into a DataFrame whose columns are texts; the caller's object is never changed.
+
+    What is large is streamed: its texts lie in a file of the cache and not in memory, see `streams`.
 
     Args:
         data: DataFrame, mapping of columns, list of dicts, list of texts (column ``text``), ``datasets.Dataset``,
-            anything with ``to_pandas()`` (Arrow and Polars tables), or a path to CSV, TSV, JSONL, JSON, TXT (one
-            text; all five also ``.gz``), Parquet or CoNLL. SQuAD's JSON becomes a table with a row a question.
+            ``IterableDataset`` or ``DatasetDict``, anything with ``to_pandas()`` (Arrow and Polars tables), the path of
+            a CSV, TSV, JSONL, JSON, TXT (one text; all five also ``.gz``), Parquet or CoNLL file, a pattern such as
+            ``data/*.csv`` (several files, one table), a folder (its .txt files, one row each), or a data set of the hub
+            (``imdb``, ``imdb:test``). SQuAD's JSON becomes a table with a row a question.
         what: the option's name, for messages.
+        say: told how far a long reading is; may raise to end it.
+        split: which split of a ``DatasetDict`` or of a data set of the hub.
 
     Raises:
         DataError: it is none of these, cannot be read, or has no rows or no usable column names.
     """
     import pandas as pd
 
+    note = ""
     if isinstance(data, str | Path):
-        data = _read_file(data, what)
-    if isinstance(data, pd.DataFrame):
-        frame: Any = data
-    elif isinstance(data, list | tuple):
-        frame = _from_records(data, what)
-    elif isinstance(data, Mapping):
-        frame = squad_table(data, what) if is_squad(data) else _from_mapping(data, what)
-    else:
-        frame = _named(data.to_pandas(), data) if hasattr(data, "to_pandas") else data
+        data, note = _read_path(data, what, say, split)
+    elif _has_splits(data):
+        data, note = choose_split(data, split, what, a_kind(data))
+    elif split is not None:
+        raise DataError(f"split = {split!r}: {what} is {a_kind(data)}, which has no splits")
+    frame = _frame(data, what, say)
     if not isinstance(frame, pd.DataFrame):
         if what == "valid" and isinstance(data, float):
             raise DataError(f"valid = {data} is no table; to set a share of the data aside say valid_fraction = {data}")
@@ -46,19 +58,107 @@ def read_table(data: Any, what: str = "data") -> "pd.DataFrame":
             f"{what} is {a_kind(data)}: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the path "
             "of a CSV, TSV, JSONL, TXT or Parquet file"
         )
-    return _checked(frame, what)
-
-
-def is_file_name(text: str) -> bool:
-    """Whether a text ends as the files do that `read_table` reads."""
-    return _suffix(Path(text)) in _READERS
+    frame = _checked(frame, what)
+    if note:
+        frame.attrs[NOTE] = note
+    return frame
 
 
 def describe(data: Any) -> str:
     """How the report names ``data``."""
     if isinstance(data, str | Path):
-        return Path(data).name
+        return Path(data).name if Path(data).exists() or is_file_name(str(data)) else str(data)
     return f"a {type(data).__name__}"
+
+
+def _frame(data: Any, what: str, say: Say) -> Any:
+    """A DataFrame of what is in memory or streams; anything else as it is."""
+    import pandas as pd
+
+    if isinstance(data, pd.DataFrame):
+        return data
+    if isinstance(data, list | tuple):
+        return _from_records(data, what)
+    if isinstance(data, Mapping):
+        return squad_table(data, what) if is_squad(data) else _from_mapping(data, what)
+    kind = type(data).__name__
+    if kind == "IterableDataset" and hasattr(data, "with_format"):
+        return _named(records_in_pieces(data, what, what, say), data)
+    if kind == "Dataset" and getattr(getattr(data, "data", None), "nbytes", 0) > BIG:
+        return _named(dataset_in_pieces(data, say), data)
+    return _named(data.to_pandas(), data) if hasattr(data, "to_pandas") else data
+
+
+def _has_splits(data: Any) -> bool:
+    """Whether it is a ``DatasetDict``, or a dict of data sets."""
+    parts = list(data.values()) if isinstance(data, Mapping) else []
+    return bool(parts) and all(hasattr(part, "column_names") for part in parts)
+
+
+def _read_path(name: str | Path, what: str, say: Say, split: str | None) -> tuple[Any, str]:
+    """What a path, a pattern, a folder or a name of the hub holds, and what of it was read, in words."""
+    if "://" in str(name):
+        raise DataError(f"{what} = '{name}' is a web address: read it into a DataFrame first, or download the file")
+    path = Path(name).expanduser()
+    known = path.exists()
+    if not known and isinstance(name, str) and is_hub_id(name):
+        return load_from_hub(name, what, split, say)
+    if split is not None:
+        raise DataError(f"split = {split!r}: {what} = '{name}' is a file, which has no splits")
+    if path.is_dir() and not is_file_name(path.name):
+        files = sorted(file for file in path.rglob("*") if suffix(file) == ".txt" and file.is_file())
+        if not files:
+            raise DataError(f"{what} = '{name}': the folder has no .txt files; for tables write '{name}/*.csv'")
+        return _one_table(files, path, what, say)
+    if not known and glob.has_magic(str(path)):
+        return _one_table(_matching(path, what), Path(glob.escape(str(path))).parent, what, say)
+    if not is_file_name(path.name):
+        raise DataError(
+            f"{what} = '{path}' is not a file that gpt_magic reads ({endings()}); the name of a DataFrame has no quotes"
+        )
+    if not path.is_file():
+        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise DataError(f"{what} = '{path}': no such file{nearest(path.name, siblings)}")
+    found, blank = read_file(path, what, say)
+    return found, f"{path.name}, {plural(blank, 'blank line')} left out" if blank else ""
+
+
+def _matching(pattern: Path, what: str) -> list[Path]:
+    names = glob.glob(str(pattern), recursive=True)  # noqa: PTH207  # an absolute pattern is none to Path.glob
+    files = sorted(path for path in map(Path, names) if path.is_file())
+    if not files:
+        raise DataError(f"{what} = '{pattern}': no file is named so")
+    others = [file.name for file in files if not is_file_name(file.name)]
+    if others:
+        raise DataError(
+            f"{what} = '{pattern}' also stands for {listing(others)}, which gpt_magic does not read: say which, "
+            f"such as '{pattern.parent / '*.csv'}'"
+        )
+    return files
+
+
+def _one_table(files: list[Path], folder: Path, what: str, say: Say) -> tuple["pd.DataFrame", str]:
+    """The rows of several files, one after the other; a row is named by its file and its number there."""
+    import pandas as pd
+
+    names = [file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix() for file in files]
+    note = f"{plural(len(files), 'file')}: {listing(names, 4)}"
+    if all(suffix(file) == ".txt" for file in files):
+        texts = ({"text": read_file(file, what, say)[0][0]} for file in files)
+        frame = records_in_pieces(texts, what, f"{len(files):,} files", say)
+        return frame.set_axis(pd.Index(names)), note
+    parts, blank = [], 0
+    for file, name in zip(files, names, strict=True):
+        found, more = read_file(file, what, say)
+        parts.append(_checked(_frame(found, f"{what}, file {name}", say), f"{what}, file {name}"))
+        blank += more
+        if set(parts[0].columns) != set(parts[-1].columns):
+            raise DataError(
+                f"{what}: {name} has the columns {listing(map(repr, parts[-1].columns), 12)}, but {names[0]} has "
+                f"{listing(map(repr, parts[0].columns), 12)}: files of one table have the same columns"
+            )
+    note += f"; {plural(blank, 'blank line')} left out" if blank else ""
+    return pd.concat(parts, keys=names), note
 
 
 def _checked(frame: "pd.DataFrame", what: str) -> "pd.DataFrame":
@@ -99,8 +199,6 @@ def _from_records(records: "list[Any] | tuple[Any, ...]", what: str) -> "pd.Data
 def _from_mapping(columns: Mapping[Any, Any], what: str) -> "pd.DataFrame":
     import pandas as pd
 
-    if columns and all(hasattr(part, "column_names") for part in columns.values()):
-        raise DataError(f"{what} holds the splits {listing(columns)}: give one of them, such as {what}['train']")
     try:
         return pd.DataFrame(dict(columns))
     except (TypeError, ValueError) as error:
@@ -108,7 +206,7 @@ def _from_mapping(columns: Mapping[Any, Any], what: str) -> "pd.DataFrame":
 
 
 def _named(frame: Any, dataset: Any) -> Any:
-    """The table of a ``datasets.Dataset`` with class names for the numbers of its ``ClassLabel`` columns and lists."""
+    """The table of a ``datasets.Dataset`` with class names for the numbers of its ``ClassLabel`` columns."""
     import pandas as pd
 
     for column, feature in (getattr(dataset, "features", None) or {}).items():
@@ -123,111 +221,3 @@ def _named(frame: Any, dataset: Any) -> Any:
                 cell if cell is None else [known.get(n, n) for n in cell.tolist()] for cell in frame[column]
             ]
     return frame
-
-
-def _read_file(name: str | Path, what: str) -> Any:
-    """What a file holds: a DataFrame, or records or columns as JSON has them."""
-    if "://" in str(name):
-        raise DataError(f"{what} = '{name}' is a web address: read it into a DataFrame first, or download the file")
-    path = Path(name).expanduser()
-    if not is_file_name(path.name):
-        raise DataError(
-            f"{what} = '{path}' is not a file that gpt_magic reads ({', '.join(_READERS)}, and the first five as .gz); "
-            "the name of a DataFrame has no quotes"
-        )
-    if not path.is_file():
-        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise DataError(f"{what} = '{path}': no such file{nearest(path.name, siblings)}")
-    try:
-        return _READERS[_suffix(path)](path)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise DataError(
-            f"{what} = '{path}' is not UTF-8 (byte {byte:#04x}): save it as UTF-8, or read it into a DataFrame with "
-            "pandas and its encoding, such as encoding='latin-1'"
-        ) from None
-    except Exception as error:  # readers raise a dozen kinds; the user needs the file and the reason
-        raise DataError(f"{what} = '{path}' cannot be read: {' '.join(str(error).split())}") from error
-
-
-def _suffix(path: Path) -> str:
-    name = Path(path.name.lower())
-    return name.suffixes[-2] if name.suffixes[-1:] == [".gz"] and len(name.suffixes) > 1 else name.suffix
-
-
-def _read_csv(separator: str) -> Callable[[Path], "pd.DataFrame"]:
-    quotes = f"put texts with {separator!r} in quotes"
-
-    def read(path: Path) -> "pd.DataFrame":
-        import pandas as pd
-
-        # Only an empty cell is missing: "NA" and "null" are texts, and Namibia's country code.
-        # Read in one piece (low_memory), or a text of digits is a number where its whole piece is digits.
-        try:
-            frame = pd.read_csv(
-                path, sep=separator, keep_default_na=False, na_values=[""], encoding="utf-8", low_memory=False
-            )
-        except pd.errors.ParserError as error:
-            reason = str(error).rpartition("C error: ")[2].strip()
-            raise ValueError(f"{reason}; {quotes}" if "fields" in reason else reason) from None
-        if not isinstance(frame.index, pd.RangeIndex):
-            # pandas takes surplus first fields for row names and moves every column: "a, b",x without its quotes.
-            raise ValueError(f"rows have more fields than the first line; {quotes}")
-        other = next((mark for mark in ";\t," if len(frame.columns) == 1 and mark in str(frame.columns[0])), None)
-        if other is not None:
-            raise ValueError(
-                f"its first line has {other!r}, not {separator!r}: read it with pandas.read_csv(..., sep={other!r})"
-            )
-        return frame
-
-    return read
-
-
-def _read_jsonl(path: Path) -> list[Any]:
-    with _open(path) as file:
-        return [_parsed(line.strip(), number) for number, line in enumerate(file, start=1) if line.strip()]
-
-
-def _read_json(path: Path) -> Any:
-    with _open(path) as file:
-        return _parsed(file.read())
-
-
-def _read_text(path: Path) -> list[str]:
-    with _open(path) as file:
-        return [file.read()]
-
-
-def _read_conll(path: Path) -> "pd.DataFrame":
-    with _open(path) as file:
-        return read_conll(file)
-
-
-def _read_parquet(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    return pd.read_parquet(path)
-
-
-def _open(path: Path) -> TextIO:
-    encoding = "utf-8-sig"  # a byte order mark, as Windows writes it, is no part of the text
-    return gzip.open(path, "rt", encoding=encoding) if path.suffix.lower() == ".gz" else path.open(encoding=encoding)
-
-
-def _parsed(text: str, first_line: int = 1) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {first_line + error.lineno - 1}, column {error.colno}"
-        raise ValueError(f"{where} is not JSON ({error.msg})") from None
-
-
-_READERS: dict[str, Callable[[Path], Any]] = {
-    ".csv": _read_csv(","),
-    ".tsv": _read_csv("\t"),
-    ".jsonl": _read_jsonl,
-    ".json": _read_json,
-    ".txt": _read_text,
-    ".parquet": _read_parquet,
-    **dict.fromkeys((".conll", ".bio", ".iob"), _read_conll),
-}

@@ -1,9 +1,12 @@
 """Which rows train and which validate."""
 
-from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
 
+import numpy as np
+
+from gpt_magic.data.cells import groups, numbered, text_hashes
 from gpt_magic.data.checks import Findings, Text, normalise
+from gpt_magic.lazy import mapped
 from gpt_magic.options import Options
 
 
@@ -12,8 +15,19 @@ def split(
     labels: Sequence[Hashable],
     fraction: float,
     seed: int,
-    needed: Sequence[Collection[Hashable]] | None = None,
 ) -> tuple[list[int], list[int], str]:
+    """`set_aside` as lists: positions of the training rows, of the validation rows, both ascending, and how."""
+    held, how = set_aside(texts, labels, fraction, seed)
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist(), how
+
+
+def set_aside(
+    texts: Sequence[Text],
+    labels: Sequence[Hashable],
+    fraction: float,
+    seed: int,
+    needed: Sequence[Collection[Hashable]] | None = None,
+) -> tuple[np.ndarray, str]:
     """Set a share of the rows aside, stratified by label; copies of a text stay on one side.
 
     Texts that are equal after folding case and white space are one group and are split as one.
@@ -22,43 +36,52 @@ def split(
         needed: of each row what some training row must have too before it may validate; its label when None.
 
     Returns:
-        Positions of the training rows, of the validation rows (both ascending), and how it was done, in words.
+        Whether each row validates, ``(rows,)``, and how it was decided, in words.
     """
     from sklearn.model_selection import train_test_split
 
-    everything = list(range(len(texts)))
-    groups: dict[str, list[int]] = {}
-    for position, text in enumerate(texts):
-        groups.setdefault(normalise(text), []).append(position)
-    members = list(groups.values())
-    group_labels = [labels[group[0]] for group in members]
-    wanted = round(fraction * len(members))
+    nobody = np.zeros(len(texts), dtype=bool)
     if fraction == 0:
-        return everything, [], "no validation (valid_fraction = 0)"
+        return nobody, "no validation (valid_fraction = 0)"
+    group, firsts = groups(text_hashes(mapped(normalise, texts)))
+    wanted = round(fraction * len(firsts))
     if wanted == 0:
-        return everything, [], f"no validation: too few different texts ({len(members)}) to set any aside"
+        return nobody, f"no validation: too few different texts ({len(firsts)}) to set any aside"
 
-    counts = Counter(group_labels)
+    classes = numbered(labels)
+    group_classes = classes[firsts]
     # A class with one group can be on one side only: it trains. The rest must have a seat on both sides.
-    splittable = [i for i, label in enumerate(group_labels) if counts[label] > 1]
-    classes = {group_labels[i] for i in splittable}
-    stratified = len(classes) > 0 and len(classes) <= min(wanted, len(splittable) - wanted)
-    pool = splittable if stratified else list(range(len(members)))
+    splittable = np.flatnonzero(np.bincount(group_classes)[group_classes] > 1)
+    several = len(np.unique(group_classes[splittable]))
+    stratified = 0 < several <= min(wanted, len(splittable) - wanted)
+    pool = splittable if stratified else np.arange(len(firsts))
     if len(pool) <= wanted:
-        return everything, [], "no validation: too few rows to set any aside"
+        return nobody, "no validation: too few rows to set any aside"
     _, chosen = train_test_split(
-        pool, test_size=wanted, random_state=seed, stratify=[group_labels[i] for i in pool] if stratified else None
+        pool, test_size=wanted, random_state=seed, stratify=group_classes[pool] if stratified else None
     )
+    aside = np.zeros(len(firsts), dtype=bool)
+    aside[chosen] = True
     # A label that no training row has, as of a small class without strata, could not be learned: its rows go back.
-    aside, needs = set(chosen), needed or [(label,) for label in labels]
-    learned = {one for i, group in enumerate(members) if i not in aside for p in group for one in needs[p]}
-    held = {p for i in aside if all(learned.issuperset(needs[p]) for p in members[i]) for p in members[i]}
-    if not held:
-        return everything, [], "no validation: too few rows of each class to set any aside"
+    aside[group[_unlearned(~aside[group], classes, needed)]] = False
+    held = aside[group]
+    if not held.any():
+        return nobody, "no validation: too few rows of each class to set any aside"
     how = f"{'stratified' if stratified else 'random'} split of {fraction:.0%}, seed {seed}"
-    if len(members) < len(texts):
-        how += f", copies kept on one side ({len(texts) - len(members):,})"
-    return [i for i in everything if i not in held], sorted(held), how
+    if len(firsts) < len(texts):
+        how += f", copies kept on one side ({len(texts) - len(firsts):,})"
+    return held, how
+
+
+def _unlearned(trains: np.ndarray, classes: np.ndarray, needed: Sequence[Collection[Hashable]] | None) -> np.ndarray:
+    """Which rows need what no training row has, ``(rows,)``."""
+    if needed is None:
+        learned = np.zeros(classes.max() + 1, dtype=bool)
+        learned[classes[trains]] = True
+        unlearned: np.ndarray = ~learned[classes]
+        return unlearned
+    known = {one for needs, train in zip(needed, trains, strict=True) if train for one in needs}
+    return np.fromiter((not known.issuperset(needs) for needs in needed), dtype=bool, count=len(needed))
 
 
 def warn_unvalidated(options: Options, how: str, findings: Findings) -> None:

@@ -1,11 +1,16 @@
 """Which rows make an optimizer step, and which of them go through the model together."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from gpt_magic.engine import ragged
+
+if TYPE_CHECKING:
+    from gpt_magic.store import Stored
 
 # Attention lays the rows of a forward pass side by side, so its cost and memory go by rows * longest squared.
 # One GPT-2 text of full length (1024 tokens) fills this.
@@ -24,32 +29,32 @@ class Encoded:
         scored: positions in the row whose hidden state is scored, ``(scored,)``, ascending.
         targets: what is expected there, ``(scored, ...)``.
         index: the rows' names in the user's table.
+        notes: numbers that were noted while the rows were made, ``(noted,)`` each; see `collect`.
+        stored: where the rows are kept; None where they were not collected.
     """
 
     ids: Sequence[np.ndarray]
     scored: Sequence[np.ndarray]
     targets: Sequence[np.ndarray]
     index: Sequence[Any]
+    notes: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
+    stored: "Stored | None" = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def lengths(self) -> np.ndarray:
         """Tokens in each row, ``(rows,)``."""
-        return np.fromiter((len(ids) for ids in self.ids), dtype=np.int64, count=len(self.ids))
+        return ragged.lengths(self.ids)
+
+    def scored_counts(self) -> np.ndarray:
+        """Scored positions in each row, ``(rows,)``."""
+        return ragged.lengths(self.scored)
 
 
-def collect(rows: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, Any]]) -> Encoded:
-    """Rows as they come: token ids, scored positions, what is expected there, the row's name; see `Encoded`."""
-    found = list(rows)
-    columns = map(list, zip(*found, strict=True)) if found else ([], [], [], [])
-    return Encoded(*columns)
-
-
-def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
-    """A shuffled order of all rows; the same for the same seed and epoch, on every machine."""
-    order: list[int] = np.random.default_rng((seed, epoch)).permutation(rows).tolist()
-    return order
+def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """A shuffled order of all rows, ``(rows,)``; the same for the same seed and epoch, on every machine."""
+    return np.random.default_rng((seed, epoch)).permutation(rows)
 
 
 def steps_per_epoch(rows: int, rows_per_step: int) -> int:
@@ -66,7 +71,7 @@ def plan(rows: int, rows_per_step: int, steps: int, seed: int) -> Iterator[list[
             if made == steps:
                 return
             made += 1
-            yield order[start : start + rows_per_step]
+            yield order[start : start + rows_per_step].tolist()
 
 
 def forward_passes(
@@ -86,7 +91,7 @@ def forward_passes(
     taken = 0  # outputs of the pass that is being filled
     order = np.argsort(-lengths[np.asarray(rows, dtype=np.int64)], kind="stable")
     for place in order.tolist():
-        row, more = rows[place], 0 if outputs is None else int(outputs[place])
+        row, more = int(rows[place]), 0 if outputs is None else int(outputs[place])
         full = not passes or len(passes[-1]) == batch_size or taken + more > HEAD_OUTPUTS
         # Sorted from the longest: the first row of a pass sets the length of its area.
         if full or _area(passes[-1], lengths) > ATTENTION_AREA:
@@ -95,6 +100,12 @@ def forward_passes(
         passes[-1].append(row)
         taken += more
     return passes
+
+
+def windows(rows: int, size: int) -> Iterator[range]:
+    """All rows in order, so many at a time: what only looks at each once need not hold the plan for all."""
+    for start in range(0, rows, size):
+        yield range(start, min(start + size, rows))
 
 
 def _area(rows: Sequence[int], lengths: np.ndarray) -> int:

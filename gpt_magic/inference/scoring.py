@@ -1,16 +1,18 @@
 """Texts through a trained model in packed rows, in the order they came."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import forward_passes
+from gpt_magic.engine.batching import forward_passes, windows
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.engine.ragged import lengths
 
 _ROWS_A_PASS = 256
+_WINDOW = 16_384  # rows among which those of like lengths are looked for
 
 
 def score_last(
@@ -32,11 +34,15 @@ def score_last(
     Returns:
         Outputs in float32, ``(rows, outputs)``, in the order of ``ids``.
     """
-    last = [np.array([len(row) - 1]) for row in ids]
-    found = score_at(model, ids, last, head, hidden, check)
-    if not found:
+    tokens = lengths(ids)
+    out: np.ndarray | None = None
+    for rows, part in _outputs(model, ids, lambda rows: list(tokens[rows, None] - 1), head, hidden, check):
+        if out is None:
+            out = np.empty((len(ids), part.shape[1]), dtype=np.float32)
+        out[rows] = part
+    if out is None:
         raise ValueError("no rows to score")
-    return np.concatenate(found)
+    return out
 
 
 def score_at(
@@ -55,19 +61,32 @@ def score_at(
     Returns:
         Outputs in float32 of each row, ``(scored, outputs)``, in the order of ``ids``.
     """
-    lengths = np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
     out: list[np.ndarray] = [np.empty(0)] * len(ids)
+    for rows, part in _outputs(model, ids, lambda rows: [scored[row] for row in rows], head, hidden, check):
+        ends = np.cumsum([len(scored[row]) for row in rows])
+        for row, outputs in zip(rows, np.split(part, ends[:-1]), strict=True):
+            out[row] = outputs
+    return out
+
+
+def _outputs(
+    model: nn.Module,
+    ids: Sequence[np.ndarray],
+    at: Callable[[list[int]], list[np.ndarray]],
+    head: Callable[[nn.Module, Tensor], Tensor],
+    hidden: Hidden,
+    check: Callable[[], None],
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Numbers of rows, and the outputs at the positions ``at`` of each, one after another, ``(scored, outputs)``."""
+    tokens = lengths(ids)
+    passes = (rows for window in windows(len(ids), _WINDOW) for rows in forward_passes(window, tokens, _ROWS_A_PASS))
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            for rows in forward_passes(range(len(ids)), lengths, _ROWS_A_PASS):
-                check()
-                states = hidden(model, [ids[r] for r in rows], [scored[r] for r in rows])
-                part = head(model, states).float().cpu().numpy()
-                ends = np.cumsum([len(scored[r]) for r in rows])
-                for row, outputs in zip(rows, np.split(part, ends[:-1]), strict=True):
-                    out[row] = outputs
+        for rows in passes:
+            check()
+            with torch.inference_mode():
+                out = head(model, hidden(model, [ids[row] for row in rows], at(rows))).float().cpu().numpy()
+            yield rows, out
     finally:
         model.train(training)
-    return out

@@ -5,15 +5,14 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import Encoded, forward_passes
+from gpt_magic.engine.batching import Encoded, windows
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.inference.scoring import score_at
 
 _ROWS = 512  # scored before their results are passed on
-_ROWS_A_PASS = 64
 
 
 def logits(model: Any, hidden: Tensor) -> Tensor:
@@ -44,34 +43,13 @@ def score_words(
 
 
 def _score_rows(model: nn.Module, rows: Encoded, hidden: Hidden, check: Callable[[], None]) -> Iterator[np.ndarray]:
-    for begin in range(0, len(rows), _ROWS):
-        some = range(begin, min(begin + _ROWS, len(rows)))
-        yield from _score_some([rows.ids[r] for r in some], [rows.scored[r] for r in some], model, hidden, check)
+    for some in windows(len(rows), _ROWS):
+        here = slice(some.start, some.stop)
+        yield from score_at(model, rows.ids[here], rows.scored[here], _log_chances, hidden, check)
 
 
-def _score_some(
-    ids: Sequence[np.ndarray],
-    scored: Sequence[np.ndarray],
-    model: nn.Module,
-    hidden: Hidden,
-    check: Callable[[], None],
-) -> list[np.ndarray]:
-    found: list[np.ndarray] = [np.empty(0)] * len(ids)
-    lengths = np.array([len(row) for row in ids])
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for rows in forward_passes(range(len(ids)), lengths, _ROWS_A_PASS):
-                check()
-                states = hidden(model, [ids[r] for r in rows], [scored[r] for r in rows])
-                chances = logits(model, states).log_softmax(dim=1).cpu().numpy()
-                ends = np.cumsum([len(scored[r]) for r in rows])[:-1]
-                for row, part in zip(rows, np.split(chances, ends), strict=True):
-                    found[row] = part
-    finally:
-        model.train(training)
-    return found
+def _log_chances(model: nn.Module, hidden: Tensor) -> Tensor:
+    return logits(model, hidden).log_softmax(dim=1)
 
 
 def allowed(tags: int) -> np.ndarray:

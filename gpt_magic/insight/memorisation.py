@@ -265,7 +265,7 @@ def memorised_table(
     import pandas as pd
 
     chosen = np.random.default_rng(seed).permutation(len(training))[:samples].tolist()
-    passages = [training.passages[number] for number in chosen]
+    passages = list(training.take(chosen).passages)
     if all(passage.begins for passage in passages):
         kinds = {
             "after the beginning of a training text": write([p.text[:_BEGINNING] for p in passages]),
@@ -273,9 +273,8 @@ def memorised_table(
         }
     else:
         kinds = {"after a training prompt": write([passage.prompt for passage in passages])}
-    unseen = [passage.learned for passage in held_out.passages]
     longest = max((len(text) for texts in kinds.values() for text in texts), default=0)
-    kinds["held-out text, to compare"] = [text[max(0, len(text) - longest) :] for text in unseen[:samples]]
+    kinds["held-out text, to compare"] = [text[max(0, len(text) - longest) :] for text in held_out.learned[:samples]]
     found = [
         {
             "kind": kind,
@@ -285,7 +284,7 @@ def memorised_table(
             "text": overlap.text,
         }
         for kind, texts in kinds.items()
-        for overlap in overlaps(texts, [passage.learned for passage in training.passages], training.index)
+        for overlap in overlaps(texts, training.learned, training.index)
     ]
     found.sort(key=lambda row: -row["characters"])
     return pd.DataFrame(found, columns=["kind", "characters", "words", "row", "text"])

@@ -23,9 +23,11 @@ from gpt_magic.notebook.markup import (
     warnings_list,
     warnings_text,
 )
+from gpt_magic.store import said_bytes
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 
 if TYPE_CHECKING:
+    from gpt_magic.store import Cache
     from gpt_magic.tasks.evaluation import Evaluation, LanguageEvaluation
 
 _LENGTHS = "tokens a text"  # the fact whose place the picture takes
@@ -182,6 +184,15 @@ def _confusion(evaluation: "Evaluation") -> str:
     wrong = [(n, i, j) for i, line in enumerate(matrix.tolist()) for j, n in enumerate(line) if n and i != j]
     rows = [[names[i], names[j], f"{n:,}"] for n, i, j in sorted(wrong, key=lambda w: -w[0])[:_MOST_CONFUSED]]
     return number_table(["true class", "taken for", "rows"], rows, "The most frequent mistakes") if rows else ""
+
+
+def cache_html(cache: "Cache") -> str:
+    """Where tokens are kept, and how to be rid of them."""
+    facts = [
+        ("folder", say(cache.folder, 300)),
+        ("tables of tokens", f"{cache.entries:,}, {said_bytes(cache.size)} of at most {said_bytes(cache.cap)}"),
+    ]
+    return frame(facts_table(facts), note("<code>gpt_magic.cache().clear()</code> removes them"))
 
 
 def language_html(evaluation: "LanguageEvaluation") -> str:

@@ -6,12 +6,13 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from traitlets import Bool, Enum, Unicode, Union
 
-from gpt_magic.data.sources import is_file_name
-from gpt_magic.errors import OptionError, a_kind, nearest
+from gpt_magic.errors import OptionError, nearest
+from gpt_magic.notebook.tables import find_data, tables
 from gpt_magic.options import expected, find, table
 
 _SWITCHES = ("help", "traceback")  # flags of the magic itself, not options of a run
@@ -51,6 +52,7 @@ def read_cell(line: str, body: str | None, namespace: Mapping[str, Any]) -> Requ
         if name in request.values:
             raise OptionError(f"{name} is given twice: on the line of the magic and in the cell's body")
         request.values[name] = value
+        _check_no_quotes(name, value, namespace)
         if name == "data":
             request.data_name = source if all(part.isidentifier() for part in source.split(".")) else None
     return request
@@ -124,37 +126,6 @@ def read_body(body: str, namespace: Mapping[str, Any]) -> dict[str, tuple[Any, s
     return values
 
 
-def find_data(word: str, namespace: Mapping[str, Any]) -> Any:
-    """The object that a name or dotted name stands for; anything that looks like a path is one.
-
-    Raises:
-        OptionError: there is no such name; the line gives the nearest table's.
-    """
-    first, *rest = word.split(".")
-    known = first.isidentifier() and first in namespace
-    if known and (not is_file_name(word) or hasattr(namespace[first], rest[0])):  # reviews.csv is a file
-        value = namespace[first]
-        for depth, part in enumerate(rest, start=1):
-            if not hasattr(value, part):
-                public = [name for name in getattr(value, "__dict__", ()) if not name.startswith("_")]
-                hint = nearest(part, public) or ", and no file that gpt_magic reads has such a name"
-                raise OptionError(f"{'.'.join([first, *rest[:depth]])}: {a_kind(value)} has no {part!r}{hint}")
-            value = getattr(value, part)
-        return value
-    if "/" in word or "\\" in word or (rest and not word.endswith(".")):
-        return word
-    if word.isidentifier():
-        hint = nearest(word, tables(namespace)) or "; name a DataFrame of this notebook or the path of a file"
-    else:
-        hint = "; an expression goes into the body of a %%finetune cell: data = ..."
-    raise OptionError(f"there is no {word!r} in this notebook{hint}")
-
-
-def tables(namespace: Mapping[str, Any]) -> list[str]:
-    """Names of what could be trained on: anything with columns, and lists of dicts."""
-    return [name for name, value in namespace.items() if not name.startswith("_") and _is_table(value)]
-
-
 def is_tuned(value: Any) -> bool:
     """Whether a value is a `TunedModel`; its class is not imported for that, because torch comes with it."""
     return any(kind.__name__ == "TunedModel" for kind in type(value).__mro__)
@@ -192,6 +163,13 @@ def split_line(line: str) -> list[str]:
         raise OptionError(
             f'cannot read the line of the magic: {str(error).lower()}; a text with \' in it stands between " and "'
         ) from None
+
+
+def _check_no_quotes(name: str, value: Any, namespace: Mapping[str, Any]) -> None:
+    """Refuse a table's name in quotes, before it is looked for on the hub."""
+    quoted = find(name).metadata.get("kind") == "table" and isinstance(value, str) and value in tables(namespace)
+    if quoted and not Path(value).exists():
+        raise OptionError(f"{name} = {value!r}: the name of a DataFrame has no quotes: {name} = {value}")
 
 
 def _flag(word: str) -> tuple[str, bool, str]:
@@ -280,11 +258,3 @@ def _unpack(names: list[str], value: Any, line: int, source: str) -> list[tuple[
 def _cut(source: str) -> str:
     first = source.splitlines()[0] if source else ""
     return first if len(first) <= 60 else first[:57] + "..."
-
-
-def _is_table(value: Any) -> bool:
-    if isinstance(value, type):
-        return False
-    if isinstance(value, list):
-        return bool(value) and isinstance(value[0], dict)  # not texts: IPython's own In is a list of them
-    return hasattr(type(value), "__len__") and (hasattr(value, "columns") or hasattr(value, "column_names"))

@@ -9,7 +9,8 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Bool
 
-from gpt_magic.notebook.cell import is_tuned, tables
+from gpt_magic.notebook.cell import is_tuned
+from gpt_magic.notebook.tables import splits, tables
 from gpt_magic.notebook.texts import SETTINGS, SWITCHES
 from gpt_magic.options import choices, table
 
@@ -67,7 +68,8 @@ def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcher
     flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
     if word.startswith("-"):
         return _result([*flags, "--help", "--traceback"], fragment, word)
-    return _result([*values, *tables(namespace), *flags], fragment, word)  # a switch needs no value
+    parts = [f"{name}:{split}" for name in tables(namespace) for split in splits(namespace[name])]
+    return _result([*values, *tables(namespace), *parts, *flags], fragment, word)  # a switch needs no value
 
 
 def _in_predict(before: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
@@ -140,10 +142,15 @@ def _columns(cell: str, namespace: dict[str, Any]) -> list[str]:
     """Columns of the first table that is named on the cell's first line, or as ``data`` in its body."""
     known = tables(namespace)
     for word in [*cell.partition("\n")[0].split(), *_DATA.findall(cell)]:
-        if word in known:
-            value = namespace[word]
-            names = getattr(value, "column_names", None)
-            return [str(name) for name in (value[0] if isinstance(value, list) else names or value.columns)]
+        name, _, split = word.partition(":")
+        if name in known:
+            value = namespace[name]
+            if parts := splits(value):
+                value = value[split if split in parts else parts[0]]
+            if isinstance(value, list):
+                return [str(name) for name in value[0]]
+            names: Any = getattr(value, "column_names", None)  # unknown to some that stream
+            return [str(name) for name in names or getattr(value, "columns", ())]
     return []
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpt_magic.data.sources import is_file_name, read_table
+from gpt_magic.data.names import is_file_name
 from gpt_magic.errors import DataError, OptionError, a_kind, nearest, short
-from gpt_magic.notebook.cell import find_data
+from gpt_magic.notebook.tables import find_data
 
 SWITCHES = ("--probabilities", "--traceback", "--help", "-h")
 # What the flags that say how to write take, by the names that `TunedGenerator.generate` has for them.
@@ -158,6 +158,8 @@ def find_texts(
     head = _TAIL.sub("", rest)
     if _QUOTED.fullmatch(head) or (pairs and _PAIR.fullmatch(head)) or _is_name(head, names):
         rest = head  # within any other text a # is a part of it
+    from gpt_magic.data.sources import read_table
+
     quoted = _QUOTED.fullmatch(rest)
     text = _bare(rest) if quoted else rest
     if is_file_name(text) and _is_file(text):

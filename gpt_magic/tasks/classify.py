@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import OptionError, listing, short
@@ -38,10 +39,10 @@ class ClassifyTask(LabelledTask):
         data = self.data
         return Classify(data.classes, class_weights(self.options.class_weights, data.train.labels, data.classes))
 
-    def targets(self, labels: Sequence[Hashable]) -> Sequence[np.ndarray]:
-        """The number of each row's class."""
+    def targets(self, labels: Sequence[Hashable]) -> np.ndarray:
+        """The number of each row's class, ``(rows,)``."""
         number = {label: i for i, label in enumerate(self.data.classes)}
-        return [np.array([number[label]]) for label in labels]
+        return np.fromiter((number[label] for label in labels), dtype=np.int64, count=len(labels))
 
     def label_fact(self) -> tuple[str, str]:
         """How many rows have which class."""
@@ -53,7 +54,7 @@ class ClassifyTask(LabelledTask):
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, accuracy and macro F1."""
-        targets = np.concatenate(list(rows.targets))
+        targets = ragged.flat(rows.targets)
         scores = score_last(model, rows.ids, logits, hidden, check)
         return quick_metrics(scores, targets, self.objective.weights(targets))
 
@@ -64,7 +65,7 @@ class ClassifyTask(LabelledTask):
         if not len(rows):
             return UNSETTLED
         scores = score_last(model, rows.ids, logits, hidden)
-        self._calibration, said = settle_temperature(scores, np.concatenate(list(rows.targets)), self.options.seed)
+        self._calibration, said = settle_temperature(scores, ragged.flat(rows.targets), self.options.seed)
         if self._calibration is not None:
             scale_output(model, 1 / self._calibration.temperature)
         return said

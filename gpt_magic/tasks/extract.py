@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from gpt_magic.data.checks import rows
 from gpt_magic.data.questions import AnswerData
 from gpt_magic.data.tokens import length_facts, length_picture
-from gpt_magic.engine.batching import Encoded, collect
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.collecting import collect
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import DataError, plural
 from gpt_magic.inference.scoring import score_at

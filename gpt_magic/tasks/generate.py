@@ -1,7 +1,9 @@
 """Generation: to continue texts, to answer prompts, to take part in conversations."""
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,17 @@ from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import DataError, ModelError, listing, plural
 from gpt_magic.inference.generation import Sampling, encode_prompts, generate
+from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model
+from gpt_magic.tasks.keys import token_key
 from gpt_magic.tasks.language import Learned, NextToken, encode, metrics, total_nats
 from gpt_magic.tasks.task import Check, Rows, Task
 
 # How the samples of a run are drawn: not greedy, because a model that has learned little repeats itself then.
 _TEMPERATURE, _TOP_P = 0.8, 0.95
+_PIECE = 1000  # passages that are tokenised together
+_BYTES_A_CHARACTER = 3  # of a token and its place and its successor, four bytes each, at some four characters a token
 
 
 @dataclass
@@ -42,12 +48,12 @@ class GenerateTask(Task):
         """Blocks of at most ``limit`` tokens; see `language.blocks`."""
         data, error = self.data, self.options.truncate == "error"
         self.tokenizer = tokenizer
-        sequences = sequences_of(data.train, tokenizer, check)
-        lengths = np.array([len(sequence.ids) - 1 for sequence in sequences])
-        fitted, cut = fit(sequences, limit, error)
-        valid, valid_cut = fit(sequences_of(data.valid, tokenizer, check), limit, error)
-        train = encode(fitted, limit)
-        used, scored = int(train.lengths().sum()), sum(map(len, train.scored))
+        train = encode_passages(data.train, tokenizer, limit, error, check, self.watched, cached=True)
+        valid = encode_passages(
+            data.valid, tokenizer, limit, error, check, lambda rows: self.watched(rows, len(data.train)), cached=True
+        )
+        lengths = train.notes["lengths"]
+        used, scored = int(train.lengths().sum()), int(train.scored_counts().sum())
         facts = length_facts(lengths, used)
         blocks = len(train) != len(data.train)
         if blocks:
@@ -57,13 +63,16 @@ class GenerateTask(Task):
             facts.append(("learned", f"{scored:,} of {used:,} tokens: {what}"))
         warnings = [
             f"{len(over):,} of {len(of):,} {what} prompts are too long for {limit:,} tokens with their completions; "
-            f"they lose their beginning (rows {listing(over)})"
-            for what, over, of in (("training", cut, data.train), ("validation", valid_cut, data.valid))
-            if over
+            f"they lose their beginning (rows {listing(take(of.index, over), count=len(over))})"
+            for what, over, of in (
+                ("training", train.notes["cut"], data.train),
+                ("validation", valid.notes["cut"], data.valid),
+            )
+            if len(over)
         ]
         return Rows(
             train=train,
-            valid=encode(valid, limit),
+            valid=valid,
             facts=facts,
             warnings=warnings,
             lengths=length_picture(lengths, limit),
@@ -98,32 +107,91 @@ class GenerateTask(Task):
         return {"style": self.data.style, "training": self.data.train}
 
 
-def sequences_of(passages: Passages, tokenizer: Any, check: Check = lambda: None) -> list[Learned]:
+def encode_passages(
+    passages: Passages,
+    tokenizer: Any,
+    limit: int,
+    error: bool = False,
+    check: Check = lambda: None,
+    watch: Callable[[Iterator[Learned]], Iterator[Learned]] = iter,
+    cached: bool = False,
+) -> Encoded:
+    """Rows for the loop; as notes the tokens of each passage (``lengths``), and which lost their beginning (``cut``).
+
+    Args:
+        error: whether it is an error when a prompt would lose its beginning; see `fit`.
+        watch: what the sequences go through, one passage after the other.
+        cached: whether to find, or keep, the tokens of a large table.
+
+    Raises:
+        DataError: ``error`` is set and something would be cut; or as `sequences_of`.
+    """
+    key, need = None, 0
+    if cached:
+        names = mapped(str, passages.index)  # stand beside the tokens
+        texts = chain(mapped(_spelled, passages.passages), names)
+        key, need = token_key(tokenizer, texts, "next token", limit, error)
+    lengths: array[int] = array("q")
+    cut: array[int] = array("q")
+
+    def fitted() -> Iterator[Learned]:
+        refused: array[int] = array("q")
+        for number, sequence in enumerate(watch(sequences_of(passages, tokenizer, check))):
+            lengths.append(len(sequence.ids) - 1)
+            made = fit(sequence, limit)
+            if made is not sequence:
+                (refused if error else cut).append(number)
+            yield made
+        if refused:
+            raise DataError(
+                f"{plural(len(refused), 'prompt')} with their completions longer than {limit:,} tokens "
+                f"({rows(passages.index[i] for i in refused)}): shorten them, or say truncate = 'tail' to leave out "
+                "their beginning"
+            )
+
+    return encode(fitted(), limit, key, notes={"lengths": lengths, "cut": cut}, need=_BYTES_A_CHARACTER * need)
+
+
+def _spelled(passage: Passage) -> str:
+    """A passage in one text, from which it could be told apart from any other."""
+    marks = [f"{len(part.text)}{'L' if part.learned else 'R'}{'.' if part.ends else ','}" for part in passage.parts]
+    return f"{'^' if passage.begins else ''}{''.join(marks)}|{passage.text}"
+
+
+def sequences_of(passages: Passages, tokenizer: Any, check: Check = lambda: None) -> Iterator[Learned]:
     """Token sequences of passages, each part tokenised by itself: a prompt has the same tokens in training and in use.
 
     Raises:
         ModelError: the tokenizer has no end-of-text token.
-        DataError: a text is no valid Unicode, or has no tokens.
+        DataError: a text is no valid Unicode, or, once all were made, some have no tokens.
     """
-    made = [
-        Learned(np.array(ids, dtype=np.int32), np.array(learned, dtype=bool), row)
-        for (ids, learned), row in zip(_tokens(passages, tokenizer, check), passages.index, strict=True)
-    ]
-    short = [sequence.row for sequence in made if not sequence.learned[1:].any()]
+    short = []
+    for (ids, learned), row in zip(_tokens(passages, tokenizer, check), passages.index, strict=True):
+        sequence = Learned(np.array(ids, dtype=np.int32), np.array(learned, dtype=bool), row)
+        if not sequence.learned[1:].any():
+            short.append(row)
+        yield sequence
     if short:
         raise DataError(f"the tokenizer makes no tokens of {rows(short)}: remove them")
-    return made
 
 
 def _tokens(passages: Passages, tokenizer: Any, check: Check) -> Iterator[tuple[list[int], list[bool]]]:
     """Token ids of each passage, and which of them are learned."""
-    end = tokenizer.eos_token_id
-    if end is None:
+    if tokenizer.eos_token_id is None:
         raise ModelError("the base's tokenizer has no end-of-text token to learn where a text ends: set its eos_token")
-    later = [(row, part) for p, row in zip(passages.passages, passages.index, strict=True) for part in p.parts[1:]]
-    firsts = token_ids([p.parts[0].text for p in passages.passages], tokenizer, passages.index, check)
+    for start in range(0, len(passages), _PIECE):
+        piece = slice(start, start + _PIECE)
+        yield from _tokens_of_few(passages.passages[piece], passages.index[piece], tokenizer, check)
+
+
+def _tokens_of_few(
+    passages: Sequence[Passage], index: Sequence[Any], tokenizer: Any, check: Check
+) -> Iterator[tuple[list[int], list[bool]]]:
+    end = tokenizer.eos_token_id
+    later = [(row, part) for p, row in zip(passages, index, strict=True) for part in p.parts[1:]]
+    firsts = token_ids([p.parts[0].text for p in passages], tokenizer, index, check)
     others = token_ids([part.text for _, part in later], tokenizer, [row for row, _ in later], check, whole=False)
-    for passage in passages.passages:
+    for passage in passages:
         ids = next(firsts)
         if passage.begins and ids[:1] not in ([end], [tokenizer.bos_token_id]):  # the tokenizer's own mark
             ids = [end, *ids]
@@ -156,29 +224,13 @@ def encode_prompt_passages(
     return ids, cut
 
 
-def fit(sequences: Sequence[Learned], limit: int, error: bool) -> tuple[list[Learned], list[Any]]:
-    """Let prompts that are too long lose their beginning, where all that is learned then fits in ``limit`` tokens.
+def fit(sequence: Learned, limit: int) -> Learned:
+    """Let a prompt that is too long lose its beginning, where all that is learned then fits in ``limit`` tokens.
 
-    Sequences of which more is learned stay whole: they are cut into blocks.
-
-    Returns:
-        The sequences, and the rows' names of those that were cut.
-
-    Raises:
-        DataError: ``error`` is set and something would be cut.
+    A sequence of which more is learned stays whole: it is cut into blocks.
     """
-    fitted, cut = [], []
-    for sequence in sequences:
-        length, first = len(sequence.ids), int(np.argmax(sequence.learned))
-        if length - 1 > limit and length - first <= limit:
-            cut.append(sequence.row)
-            keep = slice(-(limit + 1), None)
-            fitted.append(Learned(sequence.ids[keep], sequence.learned[keep], sequence.row))
-        else:
-            fitted.append(sequence)
-    if cut and error:
-        raise DataError(
-            f"{plural(len(cut), 'prompt')} with their completions longer than {limit:,} tokens ({rows(cut)}): shorten "
-            "them, or say truncate = 'tail' to leave out their beginning"
-        )
-    return fitted, cut
+    length, first = len(sequence.ids), int(np.argmax(sequence.learned))
+    if length - 1 <= limit or length - first > limit:
+        return sequence
+    keep = slice(-(limit + 1), None)
+    return Learned(sequence.ids[keep], sequence.learned[keep], sequence.row)

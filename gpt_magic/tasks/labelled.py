@@ -1,20 +1,25 @@
 """What all tasks that label texts share: a text to a row that is scored at its last token, and a temperature."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from gpt_magic.data.checks import Text, rows
+from gpt_magic.data.checks import Examples, Text, rows
 from gpt_magic.data.labelled import LabelledData
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
-from gpt_magic.engine.batching import collect
+from gpt_magic.engine import ragged
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.collecting import TokenRow, collect
 from gpt_magic.errors import DataError, OptionError, listing, plural
 from gpt_magic.inference.calibration import LEAST_ROWS, Calibration, calibrate
+from gpt_magic.lazy import take
 from gpt_magic.models.load import close_texts, closing_tokens
+from gpt_magic.tasks.keys import token_key
 from gpt_magic.tasks.task import Check, Completed, Rows, Task
 
 UNSETTLED = Completed([("calibration", "none: no validation rows to settle it on")])
@@ -29,8 +34,8 @@ class LabelledTask(Task):
     data: LabelledData
 
     @abstractmethod
-    def targets(self, labels: Sequence[Any]) -> Sequence[np.ndarray]:
-        """What is expected of each row, ``(1, ...)``."""
+    def targets(self, labels: Sequence[Any]) -> np.ndarray:
+        """What is expected of each row, ``(rows, ...)``."""
 
     @abstractmethod
     def label_fact(self) -> tuple[str, str]:
@@ -41,20 +46,44 @@ class LabelledTask(Task):
         data, truncate = self.data, self.options.truncate
         close_texts(tokenizer)
         self.tokenizer = tokenizer
-        made, lengths, warnings = [], [], []
-        for what, examples in (("training", data.train), ("validation", data.valid)):
-            ids, found = tokenize(examples.texts, tokenizer, limit, truncate, examples.index, check)
-            scored = (np.array([len(row) - 1]) for row in ids)
-            made.append(collect(zip(ids, scored, self.targets(examples.labels), examples.index, strict=True)))
-            lengths.append(found)
-            warnings += long_texts(found, limit, truncate, what, examples.index)
+        train = self._tokens(data.train, limit, check, 0)
+        valid = self._tokens(data.valid, limit, check, len(data.train))
+        lengths, valid_lengths = train.notes["lengths"], valid.notes["lengths"]
         return Rows(
-            train=made[0],
-            valid=made[1],
-            facts=[self.label_fact(), *length_facts(lengths[0], int(made[0].lengths().sum()))],
-            warnings=warnings,
-            lengths=length_picture(lengths[0], limit),
+            train=train,
+            valid=valid,
+            facts=[self.label_fact(), *length_facts(lengths, int(train.lengths().sum()))],
+            warnings=[
+                *long_texts(lengths, limit, truncate, "training", data.train.index),
+                *long_texts(valid_lengths, limit, truncate, "validation", data.valid.index),
+            ],
+            lengths=length_picture(lengths, limit),
         )
+
+    def _tokens(self, examples: Examples, limit: int, check: Check, before: int) -> Encoded:
+        """Rows for the loop, made anew or found; ``before`` rows of others were made."""
+        texts, truncate = examples.texts, self.options.truncate
+        every: Any = (part for text in texts for part in text) if are_pairs(texts) else texts
+        key, need = token_key(self.tokenizer, every, "last token", limit, truncate, are_pairs(texts))
+        found = collect_tokens(
+            texts,
+            self.tokenizer,
+            limit,
+            truncate,
+            examples.index,
+            check,
+            watch=lambda rows: self.watched(rows, before),
+            key=key,
+            need=need,
+        )
+        rows = encode(found.ids, self.targets(examples.labels), examples.index)
+        return replace(rows, notes=found.notes, stored=found.stored)
+
+
+def encode(ids: Sequence[np.ndarray], targets: np.ndarray, index: Sequence[Any]) -> Encoded:
+    """Rows that are scored at their last token, where ``targets``, ``(rows, ...)``, is expected."""
+    last = ragged.lengths(ids) - 1
+    return Encoded(ids=ids, scored=ragged.one_a_row(last), targets=ragged.one_a_row(targets), index=index)
 
 
 def logits(model: nn.Module, hidden: Tensor) -> Tensor:
@@ -79,6 +108,11 @@ def settle_temperature(scores: np.ndarray, truth: np.ndarray, seed: int) -> tupl
     return found, Completed([("calibration", said)], metrics=metrics)
 
 
+def are_pairs(texts: Sequence[Text]) -> bool:
+    """Whether texts stand in pairs."""
+    return len(texts) > 0 and isinstance(texts[0], tuple)
+
+
 def tokenize(
     texts: Sequence[Text],
     tokenizer: Any,
@@ -86,7 +120,7 @@ def tokenize(
     truncate: str,
     index: Sequence[Any],
     check: Callable[[], None] = lambda: None,
-) -> tuple[list[np.ndarray], np.ndarray]:
+) -> tuple[Sequence[np.ndarray], np.ndarray]:
     """Token ids of each text, cut to ``max_length`` but for the tokens that close it.
 
     Pairs are joined and cut by the tokenizer's own call for pairs: the longer of the two loses tokens first.
@@ -103,27 +137,60 @@ def tokenize(
         DataError: with ``truncate="error"``, some texts are longer than ``max_length``; or a text has no tokens.
         OptionError: ``max_length`` has no room for a pair.
     """
-    pairs = len(texts) > 0 and isinstance(texts[0], tuple)
-    ids: list[np.ndarray] = []
-    lengths = np.zeros(len(texts), dtype=np.int64)
+    found = collect_tokens(texts, tokenizer, max_length, truncate, index, check)
+    return found.ids, found.notes["lengths"]
+
+
+def collect_tokens(
+    texts: Sequence[Text],
+    tokenizer: Any,
+    max_length: int,
+    truncate: str,
+    index: Sequence[Any],
+    check: Callable[[], None],
+    watch: Callable[[Iterator[list[int]]], Iterator[list[int]]] = iter,
+    key: str | None = None,
+    need: int = 0,
+) -> Encoded:
+    """What `tokenize` gives, in the tokens and the notes of rows that nothing is scored of yet.
+
+    Args:
+        watch: what the token ids go through, one text after the other.
+        key, need: see `collect`.
+    """
+    pairs = are_pairs(texts)
     closing = tokenizer.num_special_tokens_to_add(pair=True) if pairs else closing_tokens(tokenizer)
     if pairs and max_length < closing + 2:
         raise OptionError(f"max_length = {max_length}: a pair of texts needs {closing + 2} tokens at least")
-    for text, row in zip(texts, token_ids(texts, tokenizer, index, check), strict=True):
-        lengths[len(ids)] = length = len(row)
-        surplus = max(length - max_length, 0)
-        if surplus and pairs:
-            row[:] = _cut_pair(text, tokenizer, max_length, truncate)
-        else:
-            start = 0 if truncate == "tail" else length - closing - surplus
-            del row[start : start + surplus]
-        ids.append(np.asarray(row, dtype=np.int32))
-    if truncate == "error":
-        refuse_long(lengths, max_length, index)
-    empty: list[int] = np.flatnonzero(lengths <= closing).tolist()
-    if empty:
-        raise DataError(f"the tokenizer makes no tokens of {rows(index[i] for i in empty)}: remove them")
-    return ids, lengths
+    lengths: array[int] = array("q")
+
+    def cut(row: list[int]) -> list[int]:
+        body = row[: len(row) - closing]
+        room = max_length - closing
+        return [*(body[-room:] if truncate == "tail" else body[:room]), *row[len(body) :]]
+
+    def made() -> Iterator[TokenRow]:
+        over: array[int] = array("q")
+        empty: array[int] = array("q")
+        every = watch(token_ids(texts, tokenizer, index, check))
+        for number, (text, row) in enumerate(zip(texts, every, strict=True)):
+            length = len(row)
+            lengths.append(length)
+            if length <= closing:
+                empty.append(number)
+            if length > max_length:
+                over.append(number)
+                row = _cut_pair(text, tokenizer, max_length, truncate) if pairs else cut(row)
+            yield np.asarray(row, dtype=np.int32), _NOTHING, _NOTHING, number
+        if truncate == "error":
+            refuse_long(np.array(lengths), max_length, index)
+        if empty:
+            raise DataError(f"the tokenizer makes no tokens of {rows(index[i] for i in empty)}: remove them")
+
+    return collect(made(), key, notes={"lengths": lengths}, need=need)
+
+
+_NOTHING = np.empty(0, dtype=np.int64)
 
 
 def _cut_pair(pair: Any, tokenizer: Any, max_length: int, truncate: str) -> list[int]:
@@ -144,21 +211,21 @@ def refuse_long(lengths: np.ndarray, limit: int, index: Sequence[Any]) -> None:
         lengths: tokens of each text, ``(texts,)``.
         index: the rows' names.
     """
-    over: list[int] = np.flatnonzero(lengths > limit).tolist()
-    if over:
+    over = np.flatnonzero(lengths > limit)
+    if len(over):
         raise DataError(
             f"{plural(len(over), 'row')} with a text longer than {limit:,} tokens "
-            f"({rows(index[i] for i in over)}): shorten them, or say truncate = 'head' or 'tail'"
+            f"({rows(take(index, over))}): shorten them, or say truncate = 'head' or 'tail'"
         )
 
 
 def long_texts(lengths: np.ndarray, limit: int, truncate: str, what: str, index: Sequence[Any]) -> list[str]:
     """A warning where texts are longer than ``limit`` tokens and were cut; arguments as for `refuse_long`."""
-    over: list[int] = np.flatnonzero(lengths > limit).tolist()
-    if not over:
+    over = np.flatnonzero(lengths > limit)
+    if not len(over):
         return []
     part = "first" if truncate == "head" else "last"
     return [
         f"{len(over):,} of {len(lengths):,} {what} texts are longer than {limit:,} tokens; the {part} {limit:,} are "
-        f"read (rows {listing(index[i] for i in over)})"
+        f"read (rows {listing(take(index, over), count=len(over))})"
     ]

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import Encoded, collect, forward_passes
+from gpt_magic.engine.batching import Encoded, forward_passes, windows
+from gpt_magic.engine.collecting import collect
 from gpt_magic.engine.loop import Hidden
 
 _ROWS_A_PASS = 64
+_WINDOW = 16_384  # rows among which those of like lengths are looked for
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,10 @@ class Learned:
     row: Any
 
 
-def encode(sequences: Iterable[Learned], limit: int) -> Encoded:
-    """Rows for the loop: each sequence in blocks of at most ``limit`` tokens, see `blocks`."""
-    return collect((*block, row.row) for row in sequences for block in blocks(row.ids, row.learned, limit))
+def encode(sequences: Iterable[Learned], limit: int, key: str | None = None, **how: Any) -> Encoded:
+    """Rows for the loop: each sequence in blocks of at most ``limit`` tokens, see `blocks`; the rest as `collect`."""
+    rows = ((*block, row.row) for row in sequences for block in blocks(row.ids, row.learned, limit))
+    return collect(rows, key, dtype=np.int32, **how)
 
 
 def blocks(ids: np.ndarray, learned: np.ndarray, limit: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -80,8 +83,8 @@ def total_nats(
     model: nn.Module, encoded: Encoded, hidden: Hidden, check: Callable[[], None] = lambda: None
 ) -> tuple[float, int]:
     """The summed cross-entropy in nats over all scored positions, and how many there are; see `row_nats`."""
-    scored = sum(map(len, encoded.scored))
-    return float(row_nats(model, encoded, hidden, check).sum()), scored
+    nats = float(row_nats(model, encoded, hidden, check).sum())
+    return nats, int(encoded.scored_counts().sum())
 
 
 def row_nats(
@@ -98,8 +101,14 @@ def row_nats(
     device = next(model.parameters()).device
     head: Any = model.get_output_embeddings()  # type: ignore[operator]
     objective = NextToken(head.weight.shape[0])
-    scored = np.fromiter(map(len, encoded.scored), dtype=np.int64, count=len(encoded))
-    passes = forward_passes(range(len(encoded)), encoded.lengths(), _ROWS_A_PASS, scored * objective.outputs)
+    lengths, scored = encoded.lengths(), encoded.scored_counts()
+    passes = (
+        rows
+        for window in windows(len(encoded), _WINDOW)
+        for rows in forward_passes(
+            window, lengths, _ROWS_A_PASS, scored[window.start : window.stop] * objective.outputs
+        )
+    )
     training, nats = model.training, np.zeros(len(encoded))
     model.eval()
     try:

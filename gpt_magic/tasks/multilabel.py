@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import listing
@@ -46,9 +47,9 @@ class MultilabelTask(LabelledTask):
         labels, classes = self.data.train.labels, self.data.classes
         return Multilabel(positive_weights(self.options.class_weights, labels, classes))
 
-    def targets(self, labels: Sequence[Any]) -> Sequence[np.ndarray]:
-        """1 for each label that a row has, else 0."""
-        return list(indicators(labels, self.data.classes)[:, None])
+    def targets(self, labels: Sequence[Any]) -> np.ndarray:
+        """1 for each label that a row has, else 0, ``(rows, labels)``."""
+        return indicators(labels, self.data.classes)
 
     def label_fact(self) -> tuple[str, str]:
         """How many rows have which label."""
@@ -67,7 +68,7 @@ class MultilabelTask(LabelledTask):
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, micro and macro F1 at probability 0.5, average precision."""
         scores = score_last(model, rows.ids, logits, hidden, check)
-        truth = np.concatenate(list(rows.targets))
+        truth = ragged.flat(rows.targets)
         loss = _losses(torch.from_numpy(scores), torch.from_numpy(truth), self.objective.positive_weights).mean()
         return {"loss": float(loss), **label_metrics(sigmoid(scores), truth > 0)}
 
@@ -79,7 +80,7 @@ class MultilabelTask(LabelledTask):
             return Completed(
                 [*said.facts, ("thresholds", f"{USUAL} for each label: no validation rows to tune them on")]
             )
-        scores, truth = score_last(model, rows.ids, logits, hidden), np.concatenate(list(rows.targets)) > 0
+        scores, truth = score_last(model, rows.ids, logits, hidden), ragged.flat(rows.targets) > 0
         said = Completed()
         if self.options.calibrate:
             self._calibration, said = settle_temperature(scores, truth, self.options.seed)

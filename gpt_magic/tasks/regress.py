@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.inference.scoring import score_last
@@ -36,10 +37,10 @@ class RegressTask(LabelledTask):
         """Squared error of standardised numbers."""
         return Regress(0.0 if self._shifts else self._mean / self._scale)
 
-    def targets(self, labels: Sequence[Any]) -> Sequence[np.ndarray]:
-        """The standardised numbers."""
+    def targets(self, labels: Sequence[Any]) -> np.ndarray:
+        """The standardised numbers, ``(rows,)``."""
         standard = (np.asarray(labels, dtype=np.float64) - self._mean) / self._scale
-        return list(standard.astype(np.float32).reshape(-1, 1))
+        return standard.astype(np.float32)
 
     def label_fact(self) -> tuple[str, str]:
         """Mean, spread and range."""
@@ -64,7 +65,7 @@ class RegressTask(LabelledTask):
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, mean absolute error, root of the mean squared error, R², Spearman's rank correlation."""
-        truth = np.concatenate(list(rows.targets)).astype(np.float64)
+        truth = ragged.flat(rows.targets).astype(np.float64)
         said = score_last(model, rows.ids, logits, hidden, check)[:, 0].astype(np.float64) - self.objective.lift
         found = number_metrics(said, truth)
         return {

@@ -9,7 +9,8 @@ import numpy as np
 
 from gpt_magic.data.checks import rows
 from gpt_magic.data.tokens import token_ids
-from gpt_magic.engine.batching import Encoded, collect
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.collecting import collect
 from gpt_magic.errors import DataError, OptionError
 
 _TEXTS = 500  # whose words go through the tokenizer together

@@ -1,12 +1,13 @@
 """What a task is to a run: from checked data to a tuned model. A new task is one file beside this one."""
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Event
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.events import Emit, Event, Phase
 from gpt_magic.engine.loop import Hidden, Objective
 from gpt_magic.models.find import Base
 from gpt_magic.options import Options, find
@@ -14,6 +15,13 @@ from gpt_magic.summary import Lengths
 
 Check = Callable[[], None]
 Row = tuple[str, Sequence[float | None]]
+T = TypeVar("T")
+
+_TOLD_EVERY = 10_000  # rows
+
+
+def _tell_nobody(event: Event) -> None:
+    pass
 
 
 @dataclass
@@ -63,6 +71,7 @@ class Task(ABC):
         compares_base: whether the base is scored before training, to stand beside the tuned model.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
+        emit: told how far the making of tokens is.
     """
 
     name: ClassVar[str]
@@ -74,6 +83,7 @@ class Task(ABC):
     options: Options
     data: Any
     tokenizer: Any = field(init=False)
+    emit: Emit = field(init=False, default=_tell_nobody)
 
     @classmethod
     def heeds(cls, option: str) -> bool:
@@ -88,6 +98,14 @@ class Task(ABC):
     @abstractmethod
     def encode(self, tokenizer: Any, limit: int, check: Check) -> Rows:
         """Tokenise; ``check`` is called now and then and may raise to end the work."""
+
+    def watched(self, rows: Iterator[T], before: int = 0) -> Iterator[T]:
+        """Rows of the table as they pass; of many it is told now and then how many have, ``before`` of others too."""
+        total = len(self.data.train) + len(self.data.valid)
+        for number, row in enumerate(rows, before):
+            if number and number % _TOLD_EVERY == 0:
+                self.emit(Phase(f"making tokens, {number:,} of {total:,} rows"))
+            yield row
 
     @abstractmethod
     def load(self, base: Base) -> Any:
@@ -105,7 +123,7 @@ class Task(ABC):
         """Settle what comes after training: ``model`` has the kept weights, ``rows`` validate and may be none."""
         return Completed()
 
-    def compare(self, stop: Event) -> tuple[list[Row], list[str]]:  # noqa: ARG002
+    def compare(self, stop: threading.Event) -> tuple[list[Row], list[str]]:  # noqa: ARG002
         """Baselines as rows of the table of scores, and what has to be said of them."""
         return [], []
 

@@ -141,16 +141,16 @@ class TunedGenerator(TunedModel):
             DataError: a column is missing, or a row cannot be used.
         """
         from gpt_magic.tasks.evaluation import LanguageEvaluation
-        from gpt_magic.tasks.generate import fit, sequences_of
-        from gpt_magic.tasks.language import encode, metrics, total_nats
+        from gpt_magic.tasks.generate import encode_passages
+        from gpt_magic.tasks.language import metrics, total_nats
 
         Options().put("missing", missing)
         if not isinstance(samples, int) or samples < 1:
             raise OptionError(f"samples = {short(samples)}: must be a whole number from 1 up")
         training = self._training(memorised)
         passages = self._passages(data, missing)
-        fitted, cut = fit(sequences_of(passages, self.tokenizer), self.max_length, error=False)
-        nats, tokens = total_nats(self.model, encode(fitted, self.max_length), self.hidden)
+        encoded = encode_passages(passages, self.tokenizer, self.max_length)
+        nats, tokens = total_nats(self.model, encoded, self.hidden)
         found = metrics(nats, tokens, passages.characters)
         overlaps = None if training is None else self._memorised(passages, training, samples, seed)
         return LanguageEvaluation(
@@ -159,7 +159,7 @@ class TunedGenerator(TunedModel):
             perplexity=found["perplexity"],
             bits_per_character=found["bits_per_character"],
             tokens=tokens,
-            truncated=len(cut),
+            truncated=len(encoded.notes["cut"]),
             memorised=overlaps,
         )
 
@@ -260,6 +260,6 @@ def is_conversation(value: Any) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    from gpt_magic.data.sources import is_file_name
+    from gpt_magic.data.names import is_file_name
 
     return "\n" not in text and len(text) < 300 and is_file_name(text)

@@ -49,9 +49,9 @@ OBJECTS: dict[str, Callable[[pd.DataFrame], Any]] = {
 }
 
 
-def refused(data: Any, what: str = "data") -> str:
+def refused(data: Any, what: str = "data", split: str | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        read_table(data, what)
+        read_table(data, what, split=split)
     return str(caught.value)
 
 
@@ -168,10 +168,18 @@ def test_class_labels_of_a_dataset_are_their_names(numbers: list[int | None]) ->
     assert read_table(given_object.remove_columns("label")).columns.tolist() == ["text"]
 
 
-def test_a_dataset_split_is_asked_for() -> None:
-    split = datasets.Dataset.from_dict({"text": ["a"]})
-    line = refused(datasets.DatasetDict(train=split, test=split))
-    assert line == "data holds the splits train, test: give one of them, such as data['train']"
+def test_a_dataset_split_is_train_or_asked_for() -> None:
+    parts = {name: datasets.Dataset.from_dict({"text": [name]}) for name in ("train", "test", "more")}
+    splits = datasets.DatasetDict(parts)
+    frame = read_table(splits)
+    assert frame["text"].tolist() == ["train"]
+    assert frame.attrs == {"gpt_magic": "split 'train' of a DatasetDict (others: test, more)"}
+    assert read_table(splits, split="test")["text"].tolist() == ["test"]
+    assert read_table({"only": parts["more"]})["text"].tolist() == ["more"]
+    del splits["train"]
+    assert refused(splits) == "data holds the splits test, more: say which, such as split = 'test'"
+    assert refused(splits, split="tset") == "data has no split 'tset' (did you mean 'test'?)"
+    assert refused(parts["train"], split="test") == "split = 'test': data is a Dataset, which has no splits"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +204,7 @@ def test_a_dataset_split_is_asked_for() -> None:
             "data has columns of 2 levels: flatten them to plain names first",
         ),
         ("https://example.org/a.csv", "data = 'https://example.org/a.csv' is a web address: read it into a DataFrame"),
-        ("reviews", "data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .txt, .parquet, "),
+        ("reviews", "data = 'reviews': no such file, and no such data set on this disk while HF_HUB_OFFLINE is set; "),
         ("a.xlsx", "data = 'a.xlsx' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, .txt, .parquet, "),
     ],
 )

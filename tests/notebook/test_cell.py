@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from gpt_magic.errors import OptionError
 from gpt_magic.notebook import cell
-from gpt_magic.notebook.cell import Request, find_data, parse_value, read_body, read_cell, read_line, split_line, tables
+from gpt_magic.notebook.cell import Request, parse_value, read_body, read_cell, read_line, split_line
+from gpt_magic.notebook.tables import find_data, tables
 from gpt_magic.options import Options, table
 
 REVIEWS = pd.DataFrame({"review": ["fine"], "sentiment": ["good"]})
@@ -110,8 +111,16 @@ def test_a_traceback_can_be_asked_for() -> None:
     ("line", "said"),
     [
         ("revews", "there is no 'revews' in this notebook (did you mean 'reviews'?)"),
-        ("xyz", "there is no 'xyz' in this notebook; name a DataFrame of this notebook or the path of a file"),
-        ("--valid xyz", "there is no 'xyz' in this notebook; name a DataFrame of this notebook or the path of a file"),
+        (
+            "xyz",
+            "there is no 'xyz' in this notebook; name a DataFrame of this notebook, the path of a file, or a data set "
+            "of the hub as xyz:train",
+        ),
+        (
+            "--valid xyz",
+            "there is no 'xyz' in this notebook; name a DataFrame of this notebook, the path of a file, or a data set "
+            "of the hub as xyz:train",
+        ),
         (
             "ds['train']",
             "there is no 'ds[train]' in this notebook; an expression goes into the body of a %%finetune cell: "
@@ -369,6 +378,33 @@ def test_find_data_takes_paths_and_attributes() -> None:
     assert find_data("folder/x.csv", NAMES) == "folder/x.csv"
     frame = pd.DataFrame({"csv": ["a"]})
     assert list(find_data("frame.csv", {"frame": frame})) == ["a"]  # a column by that name
+
+
+def test_a_split_of_a_name_or_of_the_hub() -> None:
+    parts = {name: datasets.Dataset.from_dict({"text": [name]}) for name in ("train", "test")}
+    names = {"mails": datasets.DatasetDict(parts), "reviews": REVIEWS}
+    assert find_data("mails:test", names) is parts["test"]
+    assert read_line("mails:test --valid mails:train", names).values == {"data": parts["test"], "valid": parts["train"]}
+    assert find_data("imdb:test[:10%]", names) == "imdb:test[:10%]"
+    for word, line in {
+        "mails:tset": "mails:tset: a DatasetDict has no split 'tset' (did you mean 'test'?)",
+        "mails:x": "mails:x: a DatasetDict has no split 'x'; there are train, test",
+        "reviews:train": "reviews:train: a DataFrame has no split 'train'",
+    }.items():
+        with pytest.raises(OptionError) as caught:
+            find_data(word, names)
+        assert str(caught.value) == line
+
+
+def test_a_table_in_quotes_is_not_looked_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "valid"):
+        with pytest.raises(OptionError) as caught:
+            read_cell("", f"{name} = 'reviews'", {"reviews": REVIEWS})
+        assert str(caught.value) == f"{name} = 'reviews': the name of a DataFrame has no quotes: {name} = reviews"
+    assert read_cell("", "data = 'imdb'", {"reviews": REVIEWS}).values == {"data": "imdb"}
+    (tmp_path / "reviews").mkdir()  # a folder is one
+    assert read_cell("", "data = 'reviews'", {"reviews": REVIEWS}).values == {"data": "reviews"}
 
 
 def test_parse_value_takes_literals_or_text() -> None:

@@ -93,6 +93,19 @@ def test_tables_and_flags_after_the_magic(complete: Complete, magic: str) -> Non
     assert offered(complete, f"{magic} reviews -|")[-2:] == ["-help", "-traceback"]
 
 
+def test_splits_and_their_columns(complete: Complete, shell: InteractiveShell) -> None:
+    part = datasets.Dataset.from_dict({"mail": ["a"], "kind": ["b"]})
+    shell.user_ns["zoo"] = datasets.DatasetDict(train=part, test=part.rename_column("mail", "letter"))
+    shell.user_ns["stream"] = datasets.IterableDataset.from_generator(lambda: iter(()))
+    assert offered(complete, "%finetune z|") == ["oo", "oo:train", "oo:test"]
+    assert offered(complete, "%finetune zoo:|") == ["train", "test"]
+    assert offered(complete, "%finetune zoo --text |") == ["mail", "kind"]
+    assert offered(complete, "%finetune zoo:test --text |") == ["letter", "kind"]
+    assert "stream" in offered(complete, "%finetune |")
+    assert offered(complete, "%finetune stream --text |") == []  # unknown before it is read
+    del shell.user_ns["zoo"], shell.user_ns["stream"]
+
+
 def test_a_line_magic_anywhere_in_a_cell(complete: Complete) -> None:
     assert offered(complete, "import os\n%finetune reviews --sched|") == ["ule"]
     assert offered(complete, "import os\n%finetune reviews --text |\nx = 1")[0] == "review"

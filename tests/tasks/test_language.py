@@ -101,7 +101,7 @@ def test_total_nats_are_those_of_a_loop_over_blocks(limit: int, monkeypatch: pyt
     total, tokens = 0.0, 0
     with torch.no_grad():
         for ids, scored, targets in zip(encoded.ids, encoded.scored, encoded.targets, strict=True):
-            chances = model.eval()(input_ids=torch.from_numpy(ids)[None].long()).logits[0].double().log_softmax(-1)
+            chances = model.eval()(input_ids=torch.tensor(ids)[None].long()).logits[0].double().log_softmax(-1)
             total -= float(chances[torch.from_numpy(scored), torch.from_numpy(targets)].sum())
             tokens += len(scored)
     model.train()

@@ -1,0 +1,160 @@
+"""Does memory stay flat? Peak memory and time of the pre-flight for ever more rows, and of a few training steps.
+
+    python -m benchmarks.size
+    python -m benchmarks.size --rows 10000 100000
+
+Each cell is a fresh process. Its memory is looked at from outside, 50 times a second: what it has for itself alone
+(RssAnon), and with the pages of mapped files, which the system takes back when it needs them (VmHWM). Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import machine, table, write_json
+
+HERE = Path(__file__).resolve().parent
+ROWS = (10_000, 100_000, 1_000_000)
+SETTINGS = {"base": "nano", "baselines": False, "quiet": True, "valid_fraction": 0.02}
+CHILD = """
+import json, sys, time
+import gpt_magic
+path, options = sys.argv[1], json.loads(sys.argv[2])
+began = time.perf_counter()
+found = gpt_magic.finetune(path, **options)
+print(json.dumps({"seconds": time.perf_counter() - began, "facts": dict(getattr(found, "report", found).facts)}))
+"""
+
+Cell = dict[str, Any]
+
+
+def write_rows(rows: int, folder: Path) -> dict[str, Path]:
+    """The same made-up texts, some 80 characters each and with few copies, as CSV and as Parquet."""
+    import pandas as pd
+
+    rng = random.Random(0)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 9))) for _ in range(3000)]
+    paths = {name: folder / f"{rows}.{name}" for name in ("csv", "parquet")}
+    with paths["csv"].open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for _ in range(rows):
+            writer.writerow([" ".join(rng.choices(words, k=rng.randint(6, 20))), rng.choice(["good", "bad"])])
+    pd.read_csv(paths["csv"]).to_parquet(paths["parquet"])
+    return paths
+
+
+def measure(path: Path, cache: Path, **options: Any) -> Cell:
+    """Seconds of a run in a fresh process, imports apart, and its peak memory in MB."""
+    environment = {**os.environ, "GPT_MAGIC_CACHE": str(cache)}
+    command = [sys.executable, "-c", CHILD, str(path), json.dumps({**SETTINGS, **options})]
+    began = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=HERE.parent)
+    alone = whole = 0
+    while child.poll() is None:
+        seen = memory(child.pid)
+        alone, whole = max(alone, seen.get("RssAnon", 0)), max(whole, seen.get("VmHWM", 0))
+        time.sleep(0.02)
+    assert child.stdout is not None
+    said = child.stdout.read()
+    if child.returncode:
+        raise RuntimeError(f"{path.name} {options}: the run ended with {child.returncode}")
+    found = json.loads(said.splitlines()[-1])
+    return {
+        "seconds": round(found["seconds"], 1),
+        "seconds_with_start": round(time.perf_counter() - began, 1),
+        "anonymous_mb": alone // 1024,
+        "peak_mb": whole // 1024,
+        "cache": found["facts"].get("cache", "").partition(" of tokens")[0],
+    }
+
+
+def memory(process: int) -> dict[str, int]:
+    """Lines of ``/proc/PID/status`` in kB; empty when the process is gone."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest}
+
+
+def cells_of(rows: int, folder: Path) -> list[Cell]:
+    """What is measured for one number of rows."""
+    found: list[Cell] = []
+    paths = write_rows(rows, folder)
+    for kind, path in paths.items():
+        cache = folder / f"cache-{rows}-{kind}"
+        for what, options in (
+            ("pre-flight, first", {"dry_run": True}),
+            ("pre-flight, again", {"dry_run": True}),
+            ("20 steps and evaluation", {"max_steps": 20}),
+        ):
+            if what.startswith("20") and kind == "parquet":
+                continue
+            cell = {"rows": rows, "source": kind, "file_mb": round(path.stat().st_size / 1e6, 1), "what": what}
+            cell |= measure(path, cache, **options)
+            print(json.dumps(cell), flush=True)
+            found.append(cell)
+    return found
+
+
+def show(cells: list[Cell]) -> str:
+    head = ["rows", "source", "what", "seconds", "anonymous memory, MB", "peak with mapped files, MB", "tokens kept"]
+    rows = [
+        [
+            f"{cell['rows']:,}",
+            f"{cell['source']}, {cell['file_mb']} MB",
+            cell["what"],
+            f"{cell['seconds']}",
+            f"{cell['anonymous_mb']:,}",
+            f"{cell['peak_mb']:,}",
+            cell["cache"] or "in memory",
+        ]
+        for cell in cells
+    ]
+    return table(head, rows)
+
+
+def page(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    return "\n".join(
+        [
+            "# Memory and time by number of rows",
+            "",
+            f"Made by `python -m benchmarks.size` on {results['machine']}, {results['date']}. {results['settings']}",
+            "Every line is a fresh process; seconds without Python's start, with the import of torch.",
+            "",
+            show(results["cells"]),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS))
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "size.json")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gpt_magic_size_") as folder:
+        cells = [cell for rows in asked.rows for cell in cells_of(rows, Path(folder))]
+    settings = ", ".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    results = {"machine": machine(), "date": date, "settings": settings, "cells": cells}
+    write_json(asked.out, results)
+    asked.out.with_suffix(".md").write_text(page(results), encoding="utf-8")
+    print(show(cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Rows of different lengths in flat arrays: no Python object a row, and the arrays may lie in a file."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+
+class Ragged(Sequence[np.ndarray]):
+    """Rows cut from flat arrays when they are asked for.
+
+    Args:
+        pieces: (values ``(total, ...)``, offsets ``(rows + 1,)``) pairs, the rows of the first before those of the
+            next; a row's values stand from its offset to the next one's.
+        dtype: what a row is handed out as; by default, as a view, what it is stored as.
+    """
+
+    def __init__(self, pieces: Sequence[tuple[np.ndarray, np.ndarray]], dtype: type | None = None) -> None:
+        self._pieces = pieces
+        self._dtype = dtype
+        self._starts = [0, *np.cumsum([len(offsets) - 1 for _, offsets in pieces]).tolist()]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    @overload
+    def __getitem__(self, place: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, place: int | slice) -> np.ndarray | list[np.ndarray]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        row = range(len(self))[place]
+        piece = bisect_right(self._starts, row) - 1
+        values, offsets = self._pieces[piece]
+        row -= self._starts[piece]
+        return self._handed(values[offsets[row] : offsets[row + 1]])
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for values, offsets in self._pieces:
+            for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+                yield self._handed(values[start:end])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str):
+            return NotImplemented
+        return len(self) == len(other) and all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # like a list
+
+    def lengths(self) -> np.ndarray:
+        """Values in each row, ``(rows,)``; the values are not looked at."""
+        return _joined([np.diff(offsets) for _, offsets in self._pieces], np.int64)
+
+    def flat(self) -> np.ndarray:
+        """The values of all rows, ``(total, ...)``."""
+        return _joined([values for values, _ in self._pieces], self._dtype)
+
+    def _handed(self, row: np.ndarray) -> np.ndarray:
+        return row if self._dtype is None else row.astype(self._dtype, copy=False)
+
+
+def one_a_row(values: np.ndarray) -> Ragged:
+    """Rows of one value each, from ``(rows, ...)``."""
+    return Ragged([(values, np.arange(len(values) + 1, dtype=np.int32))])
+
+
+def lengths(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Values in each row, ``(rows,)``."""
+    if isinstance(rows, Ragged):
+        return rows.lengths()
+    return np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+
+
+def flat(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The values of all rows, ``(total, ...)``."""
+    return rows.flat() if isinstance(rows, Ragged) else np.concatenate(rows)
+
+
+def _joined(parts: list[np.ndarray], dtype: type | None) -> np.ndarray:
+    whole = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    return whole if dtype is None else whole.astype(dtype, copy=False)
