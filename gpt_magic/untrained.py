@@ -49,7 +49,7 @@ def zero_shot(classes: Sequence[Hashable], **options: Any) -> "TunedWords":
             raise OptionError(f"zero_shot has no option {name!r}{nearest(name, _TAKES)}; it takes {', '.join(_TAKES)}")
     settings = defaults().copy_with(**options, task="classify", style="words")
     given = [classes] if isinstance(classes, str) else list(classes)
-    labels = plain_labels(pd.Series(given, dtype=object), "classes", "classes")
+    labels = list(plain_labels(pd.Series(given, dtype=object), "classes", "classes"))
     if len(set(labels)) < max(len(labels), 2):
         raise DataError(f"classes = {short(given)}: give two labels or more, each once")
     texts = settings.text if isinstance(settings.text, list) else [settings.text or "text"]
