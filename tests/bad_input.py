@@ -272,8 +272,6 @@ TABLES = [
     Bad(
         "the data's name in quotes",
         "%%finetune\ndata = 'reviews'",
-        "DataError: data = 'reviews' is not a file that gpt_magic reads (.csv, .tsv, .jsonl, .json, "
-        ".txt, .parquet, .conll, .bio, .iob, and the first five as .gz); the name of a DataFrame has no quotes",
         "OptionError: data = 'reviews': the name of a DataFrame has no quotes: data = reviews",
     ),
     Bad(
