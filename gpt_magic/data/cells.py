@@ -15,10 +15,10 @@ def cells(column: "pd.Series[Any] | pd.Index[Any]", at: At | None = None) -> Laz
     """The cells of a column, or the names of an index, at positions; all by default."""
     import pandas as pd
 
-    values: Any = column if isinstance(column, pd.Index) else column.array
-    arrow = isinstance(values, pd.arrays.ArrowExtensionArray | pd.arrays.ArrowStringArray)
-
     def read(some: At) -> list[Any]:
+        # The column is kept, not its array: while it lives, pandas copies what the user changes in a table of theirs.
+        values: Any = column if isinstance(column, pd.Index) else column.array
+        arrow = isinstance(values, pd.arrays.ArrowExtensionArray | pd.arrays.ArrowStringArray)
         if isinstance(some, range) and some.step == 1:
             piece = values[some.start : some.stop]
         else:
@@ -30,7 +30,7 @@ def cells(column: "pd.Series[Any] | pd.Index[Any]", at: At | None = None) -> Laz
         found: list[Any] = piece.__arrow_array__().to_pylist() if arrow else list(piece)
         return found
 
-    return Lazy(range(len(values)) if at is None else at, read)
+    return Lazy(range(len(column)) if at is None else at, read)
 
 
 def texts_of(column: "pd.Series[Any]", at: At | None = None) -> Lazy[str]:

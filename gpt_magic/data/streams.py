@@ -33,36 +33,39 @@ def csv_in_pieces(path: Path, options: Mapping[str, Any], say: Say) -> "pd.DataF
     sees all at once. Columns that stay numbers are read again, whole.
     """
     import pandas as pd
-    import pyarrow as pa
 
     head = pd.read_csv(path, nrows=_LOOK, **options)
     width = max(int(head.memory_usage(deep=True, index=False).sum()) // max(len(head), 1), 1)
     rows = min(max(_PIECE_BYTES // width, 1), _MOST_ROWS)
-    texts = _texts_in(head, set(head.columns))
-    while texts:
-        spool, late = Spool(need=path.stat().st_size), set[str]()
-        with pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(texts, str), **options) as pieces:
-            try:
-                for piece in pieces:
-                    if late := _texts_in(piece, set(piece.columns) - texts):
-                        break
-                    arrays = {
-                        name: pa.array(piece[name], pa.large_string(), from_pandas=True)
-                        for name in piece.columns
-                        if name in texts
-                    }
-                    spool.write(pa.RecordBatch.from_pydict(arrays))
-                    say(f"reading {path.name}, {int(piece.index[-1]) + 1:,} rows")
-            except BaseException:
-                spool.drop()
-                raise
-        if not late:
-            break
-        spool.drop()
+    found, texts = None, _texts_in(head, set(head.columns))
+    while texts and found is None:
+        found, late = _csv_texts(path, texts, rows, options, say)
         texts |= late
     others = [place for place, name in enumerate(head.columns) if name not in texts]
     rest = pd.read_csv(path, usecols=others, **options) if others else None
-    return _frame(spool.close().table if texts else None, rest, list(head.columns))
+    return _frame(found, rest, list(head.columns))
+
+
+def _csv_texts(path: Path, texts: set[str], rows: int, options: Mapping[str, Any], say: Say) -> tuple[Any, set[str]]:
+    """An Arrow table of the columns ``texts``; or None, and the columns that turned out to hold texts too."""
+    import pandas as pd
+    import pyarrow as pa
+
+    spool = Spool(need=path.stat().st_size)
+    try:
+        with pd.read_csv(path, chunksize=rows, dtype=dict.fromkeys(texts, str), **options) as pieces:
+            for piece in pieces:
+                if late := _texts_in(piece, set(piece.columns) - texts):
+                    spool.drop()
+                    return None, late
+                long = piece[[name for name in piece.columns if name in texts]]
+                arrays = {name: pa.array(long[name], pa.large_string(), from_pandas=True) for name in long.columns}
+                spool.write(pa.RecordBatch.from_pydict(arrays))
+                say(f"reading {path.name}, {int(piece.index[-1]) + 1:,} rows")
+        return spool.close().table, set()
+    except BaseException:
+        spool.drop()
+        raise
 
 
 def parquet_in_pieces(path: Path, say: Say) -> "pd.DataFrame":
@@ -75,7 +78,7 @@ def parquet_in_pieces(path: Path, say: Say) -> "pd.DataFrame":
         index = (schema.pandas_metadata or {}).get("index_columns", [])
         names = [name for name in schema.names if name not in index]
         apart = [name for name in names if _is_long(schema.field(name).type)]
-        size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        size = parquet_bytes(path)
         rows = max(min(_PIECE_BYTES * file.metadata.num_rows // max(size, 1), _MOST_ROWS), 1)
         pieces = file.iter_batches(batch_size=rows, columns=apart)
         table = _spooled(pieces, size, lambda done: say(f"reading {path.name}, {done:,} rows"))

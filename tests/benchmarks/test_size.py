@@ -1,0 +1,42 @@
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from benchmarks.size import measure, memory, page, write_rows
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_memory_is_that_of_the_process():
+    code = "import time; keep = bytearray(b'x' * 200_000_000); print('ready', flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "ready\n"
+        found = memory(child.pid)
+        assert 195_000 < found["RssAnon"] < 300_000
+        assert found["VmHWM"] >= found["RssAnon"]
+    finally:
+        child.kill()
+        child.wait()
+    assert memory(child.pid) == {}
+
+
+def test_the_same_rows_as_csv_and_as_parquet(tmp_path):
+    paths = write_rows(50, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_csv(paths["csv"]), pd.read_parquet(paths["parquet"]))
+    again = write_rows(50, tmp_path / os.curdir)
+    assert again["csv"].read_text(encoding="utf-8") == paths["csv"].read_text(encoding="utf-8")
+
+
+def test_a_cell_is_measured_and_shown(tmp_path):
+    cell = {"rows": 60, "source": "csv", "file_mb": 0.1, "what": "pre-flight, first"}
+    cell |= measure(write_rows(60, tmp_path)["csv"], tmp_path / "cache", dry_run=True)
+    assert 0 < cell["seconds"] < cell["seconds_with_start"]
+    assert 50 < cell["anonymous_mb"] < cell["peak_mb"]
+    said = page({"machine": "this one", "date": "today", "settings": "none", "cells": [cell]})
+    assert "| 60   | csv, 0.1 MB | pre-flight, first |" in said
+    assert "in memory" in said
+    with pytest.raises(RuntimeError, match="the run ended with 1"):
+        measure(tmp_path / "none.csv", tmp_path / "cache", dry_run=True)
