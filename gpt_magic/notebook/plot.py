@@ -233,14 +233,20 @@ class LossPlot:
 
 
 class Picture(Figure):
-    """A plain matplotlib figure that notebooks show even where pyplot was never imported."""
+    """A plain matplotlib figure that notebooks show even where pyplot was never imported.
+
+    Attributes:
+        words: what stands for it where there are no pictures.
+    """
+
+    words = "loss plot"
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=_DPI * _SCALE)
         width, height = (round(inches * _DPI) for inches in self.get_size_inches())
         size = {"width": width, "height": height}
-        return {"image/png": buffer.getvalue(), "text/plain": "loss plot"}, {"image/png": size}
+        return {"image/png": buffer.getvalue(), "text/plain": self.words}, {"image/png": size}
 
 
 def figure(progress: Progress) -> Figure:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from gpt_magic.notebook.plot import BLUE, GREY, VERMILION, own_style
+from gpt_magic.notebook.plot import BLUE, GREY, VERMILION, Picture, own_style
 
 _SIZE = (6.4, 3.6)  # inches
 
@@ -21,7 +21,11 @@ def reliability_figure(calibration: Mapping[str, Any]) -> Figure:
         calibration: the fields of a `Calibration`.
     """
     with mpl.rc_context(own_style()):
-        figure = Figure(figsize=_SIZE, dpi=100)
+        figure = Picture(figsize=_SIZE, dpi=100)
+        figure.words = (
+            f"reliability of {calibration['rows']:,} predictions: calibration error {calibration['ece_before']:.1%} "
+            f"before, {calibration['ece_after']:.1%} after"
+        )
         figure.patch.set_alpha(0)
         above = _axes(figure, (0.1, 0.36, 0.58, 0.56))
         below = _axes(figure, (0.1, 0.14, 0.58, 0.16))

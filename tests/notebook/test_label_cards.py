@@ -79,3 +79,13 @@ def test_the_picture_is_for_light_and_dark_pages(calibration: Calibration) -> No
     assert len(words) > 20
     assert {mcolors.to_hex(word.get_color()) for word in words} == {GREY}
     assert {line.get_color() for line in figure.axes[0].get_lines()} <= set(COLOURS)
+
+
+def test_the_picture_shows_itself_with_words_beside_it(calibration: Calibration) -> None:
+    data, metadata = reliability_figure(vars(calibration))._repr_mimebundle_()
+    width, height = Image.open(io.BytesIO(data["image/png"])).size
+    assert metadata["image/png"] == {"width": width // 2, "height": height // 2}
+    assert data["text/plain"] == (
+        f"reliability of {calibration.rows:,} predictions: calibration error {calibration.ece_before:.1%} before, "
+        f"{calibration.ece_after:.1%} after"
+    )
