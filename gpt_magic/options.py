@@ -15,6 +15,7 @@ from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, TraitType,
 from traitlets.config import Configurable
 
 from gpt_magic.errors import OptionError, nearest, short
+from gpt_magic.values import as_json, choices, coerce, expected, shown
 
 GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
 
@@ -294,10 +295,10 @@ class Options(Configurable):
         if name == "output" and isinstance(value, str) and (not value.isidentifier() or iskeyword(value)):
             raise OptionError(f"output = {short(value)}: must be {expected(trait)}")
         try:
-            setattr(self, name, _coerce(trait, value))
+            setattr(self, name, coerce(trait, value))
         except (TraitError, OverflowError, TypeError, ValueError):  # arrays and tables do not compare
             hint = nearest(value, choices(trait)) if isinstance(value, str) else ""
-            raise OptionError(f"{name} = {_short(value)}: must be {expected(trait)}{hint}") from None
+            raise OptionError(f"{name} = {shown(value)}: must be {expected(trait)}{hint}") from None
 
     def values(self) -> dict[str, Any]:
         """Every option with its value, in the order of this page."""
@@ -309,7 +310,7 @@ class Options(Configurable):
         return {
             name: f"<{type(value).__name__}>"
             if name in tables and not isinstance(value, str | Path | None)
-            else _plain(value)
+            else as_json(value)
             for name, value in self.values().items()
         }
 
@@ -342,31 +343,6 @@ def find(name: str) -> TraitType[Any, Any]:
     return traits[name]
 
 
-def choices(trait: TraitType[Any, Any]) -> tuple[str, ...]:
-    """The values an option can be completed with; empty when they cannot be listed."""
-    if isinstance(trait, Enum):
-        return tuple(trait.values or ())
-    if isinstance(trait, Bool):
-        return ("True", "False")
-    return tuple(trait.metadata.get("choices", ()))
-
-
-def expected(trait: TraitType[Any, Any]) -> str:
-    """What an option takes, in words: ``a whole number from 1 to 1000``."""
-    if "expects" in trait.metadata:
-        return str(trait.metadata["expects"])
-    if isinstance(trait, Enum):
-        return "one of " + ", ".join(trait.values or ())
-    if isinstance(trait, Int | Float):
-        words = "a whole number" if isinstance(trait, Int) else "a number"
-        words += f" from {_number(trait.min)} to {_number(trait.max)}"
-    elif isinstance(trait, Bool):
-        words = "True or False"
-    else:
-        words = "the name of a column" if trait.metadata.get("kind") == "column" else "a text"
-    return words + (" or None" if trait.allow_none else "")
-
-
 def help_text() -> str:
     """The full option list, as ``-h`` prints it."""
     lines = []
@@ -397,51 +373,3 @@ def _help_lines(group: str) -> Iterator[str]:
         yield f"  {flag:<18} {trait.help}{default}"
         if not isinstance(trait, AnyTrait | Unicode | Bool) or choices(trait):
             yield f"  {'':<18} takes {expected(trait) if not isinstance(trait, Unicode) else ', '.join(choices(trait))}"
-
-
-def _coerce(trait: TraitType[Any, Any], value: Any) -> Any:
-    """Take what is plainly meant (numpy numbers, 3.0 for 3, a column named 0), refuse the rest."""
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        value = value.item()
-    if isinstance(value, bool) and isinstance(trait, Int | Float):
-        raise TraitError("a truth value is not a number")
-    if isinstance(trait, Int) and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, float) and value != value:  # NaN compares unequal to itself and passes every range
-        raise TraitError("not a number")
-    if isinstance(trait, List) and isinstance(value, str):
-        return [value]  # one is plainly a list of one
-    if isinstance(trait, List) and isinstance(value, tuple):
-        return list(value)
-    if trait.metadata.get("kind") == "column":
-        return _column(value)
-    return value
-
-
-def _column(value: Any) -> Any:
-    """A column's name as data.sources has it; of a list of columns all, of a list of one that one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, list | tuple):
-        return value
-    names = [_column(item) for item in value]
-    return names[0] if len(names) == 1 else names
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:g}"
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return list(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return str(value) if isinstance(value, Path) else _short(value)
-
-
-def _short(value: Any) -> str:
-    plain = value is None or isinstance(value, str | int | float | dict | list | tuple)
-    return short(value) if plain else f"<{type(value).__name__}>"

@@ -13,7 +13,8 @@ from gpt_magic.engine.precision import Machine, choose_machine
 from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
 from gpt_magic.errors import OptionError, plural
 from gpt_magic.models.find import Base, find_base
-from gpt_magic.models.load import context_length, count_parameters, load_tokenizer
+from gpt_magic.models.load import context_length, count_parameters
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.options import Options, find, table
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight

@@ -31,13 +31,14 @@ def zero_shot(classes: Sequence[Hashable], **options: Any) -> "TunedWords":
     import numpy as np
     import pandas as pd
 
-    from gpt_magic.data.checks import plain_labels
+    from gpt_magic.data.classes import plain_labels
     from gpt_magic.data.columns import SECOND_TEXT
     from gpt_magic.engine.collecting import collect
     from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
     from gpt_magic.engine.precision import choose_machine
     from gpt_magic.models.find import find_base
-    from gpt_magic.models.load import load_language_model, load_tokenizer
+    from gpt_magic.models.load import load_language_model
+    from gpt_magic.models.tokenizer import load_tokenizer
     from gpt_magic.notebook.live import defaults
     from gpt_magic.prepare import longest
     from gpt_magic.summary import Preflight, Summary

@@ -13,7 +13,8 @@ from traitlets import Bool, Enum, Float, Int
 
 from gpt_magic import options
 from gpt_magic.errors import OptionError
-from gpt_magic.options import GROUPS, Options, choices, expected, find, help_text, signature, table
+from gpt_magic.options import GROUPS, Options, find, help_text, signature, table
+from gpt_magic.values import choices, expected
 
 ALL = list(table())
 NUMBERS = [name for name, trait in table().items() if isinstance(trait, Int | Float)]

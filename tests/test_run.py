@@ -140,7 +140,8 @@ def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypat
 
 def test_a_broken_base_is_reported_at_its_first_step(films: pd.DataFrame) -> None:
     from gpt_magic.models.find import find_base
-    from gpt_magic.models.load import load_classifier, load_tokenizer
+    from gpt_magic.models.load import load_classifier
+    from gpt_magic.models.tokenizer import load_tokenizer
 
     base = find_base("scratch")
     tokenizer = load_tokenizer(base)

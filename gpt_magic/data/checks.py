@@ -1,8 +1,7 @@
-"""What can be wrong with labelled texts, found before a single weight moves."""
+"""What can be wrong with texts and rows, found before a single weight moves."""
 
 import functools
 import operator
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,16 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from gpt_magic.data.cells import cells, groups, numbered, text_hashes, texts_of
-from gpt_magic.errors import DataError, a_kind, listing, plural, short
-from gpt_magic.lazy import At, mapped, named, take
+from gpt_magic.errors import DataError, a_kind, listing, plural
+from gpt_magic.lazy import At, mapped, take
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 8  # groups that a message can name at most
-MANY_CLASSES = 50  # from here on, more than one class in two rows is likelier a free text than a label
 NOT_UNICODE = "is no valid Unicode (an emoji cut in two?): clean it with text.encode('utf-8', 'ignore').decode()"
-_IMBALANCE = 0.9  # share of the largest class from which accuracy alone misleads
 
 Text = str | tuple[str, str]  # a text, or a pair of them
 
@@ -109,13 +106,13 @@ def check_rows(
     missing: str,
     findings: Findings,
     what: str,
-    read: "Callable[[pd.Series[Any], str, str, Findings], Sequence[Any]] | None" = None,
+    read: "Callable[[pd.Series[Any], str, str, Findings], Sequence[Any]]",
 ) -> Examples:
     """Take text and label from every row, or say which rows have none.
 
     Args:
         text: the column with the texts, or the two columns with pairs of them.
-        read: makes labels of values, given their column, ``what`` and ``findings``; `plain_labels` when None.
+        read: makes labels of values, given their column, ``what`` and ``findings``, such as `plain_labels`.
 
     Raises:
         DataError: a text or label is missing or of a kind that cannot be used (with ``missing="drop"`` missing
@@ -129,7 +126,7 @@ def check_rows(
     labels = frame[label] if isinstance(at, range) else frame[label].iloc[at]
     return Examples(
         as_texts([texts_of(frame[name], at) for name in names]),
-        plain_labels(labels, label, what) if read is None else read(labels, label, what, findings),
+        read(labels, label, what, findings),
         cells(frame.index, at),
     )
 
@@ -203,50 +200,6 @@ def check_texts(texts: "pd.Series[Any]", name: str, what: str) -> None:
             raise DataError(f"{what}, row {row}: {name} holds {a_kind(value)}, not a text")
 
 
-def check_classes(examples: Examples, classes: list[Hashable], column: str, findings: Findings) -> None:
-    """Warn about classes that cannot be learned or validated well.
-
-    Raises:
-        DataError: there is only one class.
-    """
-    counts = Counter(examples.labels)
-    (most, rows_of_most), *_ = counts.most_common(1)
-    if len(counts) == 1:
-        raise DataError(f"column {column!r} has one class only, {short(most)}: nothing to tell apart")
-    if len(classes) > MANY_CLASSES and len(classes) * 2 > len(examples):
-        findings.warnings.append(
-            f"column {column!r} has {len(classes):,} classes in {len(examples):,} rows: is it really the label?"
-        )
-    check_alike(classes, findings)
-    once = {value: None for value, count in counts.items() if count == 1}
-    if once and len(examples) > len(classes):
-        where = [row for row, value in zip(examples.index, examples.labels, strict=True) if value in once]
-        findings.warnings.append(
-            f"{len(once)} label{'s' if len(once) > 1 else ''} seen once only, so learned from one row and never "
-            f"validated: {listing(map(short, once))} ({rows(where)})"
-        )
-    share = rows_of_most / len(examples)
-    if share > _IMBALANCE:
-        findings.warnings.append(
-            f"{share:.0%} of the rows are {short(most)}: look at macro F1, not accuracy; "
-            "class_weights = 'balanced' may help"
-        )
-
-
-def check_alike(classes: list[Hashable], findings: Findings) -> None:
-    """Warn about classes whose names differ in case or white space only."""
-    spellings: dict[str, list[Hashable]] = {}
-    for label in classes:
-        if isinstance(label, str):
-            spellings.setdefault(normalise(label), []).append(label)
-    for alike in spellings.values():
-        if len(alike) > 1:
-            findings.warnings.append(
-                f"the classes {listing(map(short, alike))} differ in case or space only and are learned apart: "
-                "if they are one, write them alike"
-            )
-
-
 def check_conflicts(examples: Examples, findings: Findings, valid: Examples | None = None) -> None:
     """Warn about one text that stands with different labels, in the examples or, where given, in ``valid``."""
     parts = [examples] if valid is None else [examples, valid]
@@ -283,81 +236,6 @@ def check_leaks(train: Rows, valid: Rows, findings: Findings) -> None:
         f"{len(leaked):,} of {plural(len(valid), 'row')} to validate also in the training data "
         f"({', '.join(parts)}), so validation looks better than it is: {rows(take(valid.index, leaked))}"
     )
-
-
-def check_known_classes(valid: Examples, classes: list[Hashable]) -> None:
-    """Raise `DataError` when validation has a label that training never shows."""
-    known = set(classes)
-    unknown = {label: row for label, row in zip(valid.labels, valid.index, strict=True) if label not in known}
-    if unknown:
-        label, row = next(iter(unknown.items()))
-        raise DataError(
-            f"valid, row {row}: no training row has the label {short(label)}; the classes are "
-            f"{listing(map(short, classes))}"
-        )
-
-
-def plain_labels(labels: "pd.Series[Any]", column: str, what: str) -> Sequence[Hashable]:
-    """Labels as str, int or bool; whole floats (1.0, as pandas makes of integers with gaps) become int.
-
-    Raises:
-        DataError: a label is a list, a fraction, or anything else that is not a class.
-    """
-    codes, different = _different(labels)
-    plain: list[Hashable] = []
-    for value, first in different:
-        item = value.item() if isinstance(value, np.generic) else value
-        if isinstance(item, float) and item.is_integer():
-            item = int(item)
-        if not isinstance(item, str | int | bool):
-            kind = "a number that is not whole" if isinstance(item, float) else a_kind(item)
-            raise DataError(
-                f"{what}, row {labels.index[first]}: the label {short(item)} in column {column!r} is {kind}; classes "
-                f"are texts, whole numbers or True/False{_other_task(item)}"
-            )
-        plain.append(item)
-    kinds = {type(item) for item in plain}
-    if len(kinds) > 1:
-        names = " and ".join(sorted(kind.__name__ for kind in kinds))
-        raise DataError(
-            f"{what}: column {column!r} mixes labels of kind {names}: make them one kind, such as .astype(str)"
-        )
-    return named(codes, plain)
-
-
-def _other_task(label: object) -> str:
-    """The task that a label which is no class would be right for."""
-    if isinstance(label, float) and label == label:
-        return "; task = 'regress' learns numbers"
-    return "; task = 'multilabel' learns several a row" if isinstance(label, list | tuple | set) else ""
-
-
-def _different(labels: "pd.Series[Any]") -> tuple[np.ndarray, list[tuple[Any, int]]]:
-    """The number of each row's label, ``(rows,)``, and the different labels with their first rows, as they occur."""
-    import pandas as pd
-
-    if labels.dtype.kind != "O" or isinstance(labels.dtype, pd.StringDtype | pd.CategoricalDtype):
-        codes, values = pd.factorize(labels, use_na_sentinel=False)
-        _, firsts = np.unique(codes, return_index=True)
-        return codes.astype(np.int32), list(zip(values, firsts.tolist(), strict=True))
-    known: dict[Any, int] = {}  # by kind too: True and 1 are equal, but labels of two kinds
-    different: list[tuple[Any, int]] = []
-    numbers = np.empty(len(labels), dtype=np.int32)
-    for place, value in enumerate(labels):
-        key = (type(value), value if isinstance(value, str | int | float | np.generic) else place)
-        numbers[place] = known.setdefault(key, len(known))
-        if len(known) > len(different):
-            different.append((value, place))
-    return numbers, different
-
-
-def class_order(labels: "pd.Series[Any]", plain: Sequence[Hashable]) -> list[Hashable]:
-    """The classes in the order of the categorical column, else sorted."""
-    present = set(plain)
-    if hasattr(labels, "cat"):
-        place = {value: i for i, value in enumerate(labels.cat.categories)}
-        return sorted(present, key=place.__getitem__)
-    return sorted(present)  # type: ignore[type-var]  # one kind, see plain_labels
 
 
 def missing_message(frame: "pd.DataFrame", bad: "dict[str, pd.Series[Any]]", what: str) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gpt_magic.data.checks import MANY_CLASSES, Examples, Findings, check_alike, plain_labels, rows
+from gpt_magic.data.checks import Examples, Findings, rows
+from gpt_magic.data.classes import MANY_CLASSES, check_alike, plain_labels
 from gpt_magic.data.labelled import LabelledData
 from gpt_magic.data.splits import set_aside
 from gpt_magic.errors import DataError, a_kind, listing, plural, short

@@ -6,17 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from gpt_magic.data.checks import (
-    Examples,
-    Findings,
-    check_classes,
-    check_conflicts,
-    check_known_classes,
-    check_leaks,
-    check_rows,
-    class_order,
-    plain_labels,
-)
+from gpt_magic.data.checks import Examples, Findings, check_conflicts, check_leaks, check_rows
+from gpt_magic.data.classes import check_classes, check_known_classes, class_order, plain_labels
 from gpt_magic.data.columns import SECOND_TEXT, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import set_aside, warn_unvalidated

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from gpt_magic.data.annotations import check_tags, plain_tags, plain_tokens, read_entities
-from gpt_magic.data.checks import Findings, check_alike, check_leaks, check_texts, rows, whole_rows
+from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_rows
+from gpt_magic.data.classes import check_alike
 from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.conll import LEFT_OUT
 from gpt_magic.data.schemes import OUTSIDE, TagCount, to_bio, types_of

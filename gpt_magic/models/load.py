@@ -1,6 +1,5 @@
-"""Base models: from where they are to a tokenizer and a model with the head of a task."""
+"""Base models: from where they are to a model with the head of a task."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,98 +8,13 @@ from gpt_magic.errors import ModelError, listing
 from gpt_magic.models.find import Base
 
 
-def load_tokenizer(base: Base) -> Any:
-    """The base's tokenizer, with a pad token so that plain transformers can pad with it too.
-
-    Raises:
-        ModelError: there is none, or it is that of another model.
-    """
-    import copy
-
-    from transformers import AutoTokenizer
-
-    # A text that spells "<|endoftext|>" is text: the special token would end it early, or vanish as padding.
-    if isinstance(base.source, tuple):
-        tokenizer = copy.deepcopy(base.source[1])
-        tokenizer.split_special_tokens = True
-        tokenizer.init_kwargs["split_special_tokens"] = True  # what save_pretrained writes
-    else:
-        try:
-            with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(
-                    base.source, local_files_only=True, trust_remote_code=False, split_special_tokens=True
-                )
-        except Exception as error:  # tokenizers raises bare Exceptions
-            raise ModelError(f"base = {base.name!r}: its tokenizer cannot be loaded: {_first_line(error)}") from error
-    if not tokenizer.vocab_size:
-        raise ModelError(f"base = {base.name!r} has no tokenizer: add it with tokenizer.save_pretrained(...)")
-    embedded = _config(base).vocab_size
-    if tokenizer.vocab_size > embedded:
-        raise ModelError(
-            f"base = {base.name!r}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model knows {embedded:,}; "
-            "they do not belong together"
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    _open_texts(tokenizer)
-    tokenizer.padding_side = "right"  # as set to generate, "left" would move the positions that a classifier reads
-    tokenizer.init_kwargs.pop("padding_side", None)
-    return tokenizer
-
-
-def close_texts(tokenizer: Any) -> None:
-    """Let ``tokenizer`` put a line break behind a text, and behind each text of a pair: a place to read a class off.
-
-    It does so by its own template (post-processor), hence also in plain transformers once it is saved. A tokenizer that
-    is not a fast one, or that marks the ends of texts already, stays as it is.
-    """
-    from tokenizers.processors import Sequence
-
-    closing = _closing(tokenizer)
-    if closing is not None and not closing_tokens(tokenizer):
-        own = tokenizer.backend_tokenizer.post_processor
-        tokenizer.backend_tokenizer.post_processor = closing if own is None else Sequence([own, closing])
-
-
-def closing_tokens(tokenizer: Any) -> int:
-    """How many tokens ``tokenizer`` puts behind a text."""
-    whole, bare = (tokenizer(["a"], add_special_tokens=marks)["input_ids"][0] for marks in (True, False))
-    return next((n for n in range(len(whole)) if whole[: len(whole) - n][-len(bare) :] == bare), 0)
-
-
-def _open_texts(tokenizer: Any) -> None:
-    """Take `close_texts` back: whether texts are closed is a matter of the task, and the base may be a classifier."""
-    closing = _closing(tokenizer)
-    own = closing and tokenizer.backend_tokenizer.post_processor
-    if not own:
-        return
-    parts = json.loads(own.__getstate__())
-    made = json.loads(closing.__getstate__())
-    if parts == made:
-        tokenizer.backend_tokenizer.post_processor = None
-    elif parts.get("processors", [])[1:] == [made]:
-        tokenizer.backend_tokenizer.post_processor = own[0]
-
-
-def _closing(tokenizer: Any) -> Any:
-    """The template of `close_texts`; None where ``tokenizer`` cannot have it."""
-    from tokenizers.processors import TemplateProcessing
-
-    ids = tokenizer.encode("\n", add_special_tokens=False)
-    if len(ids) != 1 or tokenizer.decode(ids) != "\n" or getattr(tokenizer, "backend_tokenizer", None) is None:
-        return None
-    mark = tokenizer.convert_ids_to_tokens(ids[0])
-    single, pair = f"$A {mark}", f"$A {mark} $B:1 {mark}:1"
-    return TemplateProcessing(single=single, pair=pair, special_tokens=[(mark, ids[0])])
-
-
 def context_length(base: Base) -> int:
     """Tokens that the base can read at once.
 
     Raises:
         ModelError: the model has no such limit, so it is not a GPT.
     """
-    config = _config(base)
+    config = config_of(base)
     if not hasattr(config, "max_position_embeddings"):
         raise ModelError(_not_a_gpt(base, config))
     return int(config.max_position_embeddings)
@@ -114,7 +28,7 @@ def count_parameters(base: Base) -> int:
     if isinstance(base.source, tuple):
         return sum(p.numel() for p in base.source[0].base_model.parameters())
     with torch.device("meta"):
-        return sum(p.numel() for p in AutoModel.from_config(_config(base)).parameters())
+        return sum(p.numel() for p in AutoModel.fromconfig_of(config_of(base)).parameters())
 
 
 def load_classifier(
@@ -138,7 +52,7 @@ def load_classifier(
     """
     from transformers import AutoModelForSequenceClassification
 
-    config, same = _config(base), keeps_head(base, classes, problem)
+    config, same = config_of(base), keeps_head(base, classes, problem)
     labels = _names(classes)
     config.num_labels = len(classes)
     config.id2label, config.label2id = labels, {label: i for i, label in labels.items()}
@@ -149,7 +63,7 @@ def load_classifier(
 
 def keeps_head(base: Base, classes: Sequence[Any], problem: str) -> bool:
     """Whether the base has a head for the same outputs and the same kind of problem already."""
-    config = _config(base)
+    config = config_of(base)
     kinds = (problem,) if problem == "regression" else (None, problem)
     return bool(config.id2label == _names(classes) and config.problem_type in kinds)
 
@@ -169,7 +83,7 @@ def load_tagger(base: Base, tags: Sequence[str], pad_token_id: int, dropout: flo
     """
     from transformers import AutoModelForTokenClassification
 
-    config = _config(base)
+    config = config_of(base)
     labels = dict(enumerate(tags))
     same_tags = config.id2label == labels
     config.num_labels = len(tags)
@@ -189,7 +103,7 @@ def load_extractor(base: Base, dropout: float | None) -> Any:
     """
     from transformers import AutoModelForQuestionAnswering
 
-    config = _config(base)
+    config = config_of(base)
     config.num_labels = 2  # a start and an end
     return _load(base, config, AutoModelForQuestionAnswering, "qa_outputs", True, dropout)
 
@@ -205,7 +119,7 @@ def load_language_model(base: Base, dropout: float | None, end: int | None = Non
     """
     from transformers import AutoModelForCausalLM
 
-    model = _load(base, _config(base), AutoModelForCausalLM, "lm_head", True, dropout, new_head=False)
+    model = _load(base, config_of(base), AutoModelForCausalLM, "lm_head", True, dropout, new_head=False)
     own = model.generation_config.eos_token_id
     if end is not None and end not in (own if isinstance(own, list) else [own]):
         model.generation_config.eos_token_id = end  # else plain transformers would write past what was learned
@@ -219,10 +133,10 @@ def _tagging_head(base: Base, config: Any) -> str:
 
     try:
         with torch.device("meta"):
-            texts = AutoModelForSequenceClassification.from_config(config)
-            words = AutoModelForTokenClassification.from_config(config)
+            texts = AutoModelForSequenceClassification.fromconfig_of(config)
+            words = AutoModelForTokenClassification.fromconfig_of(config)
     except ValueError as error:
-        raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"base = {base.name!r} cannot be loaded: {first_line(error)}") from error
     if not hasattr(texts, "score"):
         raise ModelError(_not_a_gpt(base, config))
     return "classifier" if hasattr(words, "classifier") else "score"
@@ -238,17 +152,17 @@ def _load(
     try:
         with quiet():
             if not base.pretrained:
-                model, kept = auto.from_config(config), True
+                model, kept = auto.fromconfig_of(config), True
             elif isinstance(base.source, tuple):
-                model, kept = _from_object(auto.from_config(config), base.source[0], head, keep_head)
+                model, kept = _from_object(auto.fromconfig_of(config), base.source[0], head, keep_head)
             else:
                 model, kept = _from_folder(base, config, auto, head, keep_head)
     except SafetensorError as error:
         raise ModelError(
-            f"base = {base.name!r}: its weights are damaged ({_first_line(error)}); save or download them again"
+            f"base = {base.name!r}: its weights are damaged ({first_line(error)}); save or download them again"
         ) from error
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"base = {base.name!r} cannot be loaded: {first_line(error)}") from error
     if not hasattr(model, head):
         raise ModelError(_not_a_gpt(base, config))
     if not (kept or new_head or model.get_output_embeddings().weight is model.get_input_embeddings().weight):
@@ -274,7 +188,12 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _config(base: Base) -> Any:
+def config_of(base: Base) -> Any:
+    """The base's configuration, a copy of its own.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     import copy
 
     from transformers import AutoConfig
@@ -284,7 +203,7 @@ def _config(base: Base) -> Any:
     try:
         return AutoConfig.from_pretrained(base.source, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise ModelError(f"base = {base.name!r} cannot be loaded: {_first_line(error)}") from error
+        raise ModelError(f"base = {base.name!r} cannot be loaded: {first_line(error)}") from error
 
 
 def _from_object(new: Any, old: Any, head: str, keep_head: bool) -> tuple[Any, bool]:
@@ -336,5 +255,6 @@ def _set_dropout(model: Any, probability: float) -> None:
             setattr(model.config, key, probability)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What another library says of an error, in one line."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -13,7 +13,8 @@ from traitlets import Bool, Enum, Unicode, Union
 
 from gpt_magic.errors import OptionError, nearest
 from gpt_magic.notebook.tables import find_data, tables
-from gpt_magic.options import expected, find, table
+from gpt_magic.options import find, table
+from gpt_magic.values import expected
 
 _SWITCHES = ("help", "traceback")  # flags of the magic itself, not options of a run
 _FLAG = re.compile(r"-(?![\d.])")  # -o and --epochs, but not -1

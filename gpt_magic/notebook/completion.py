@@ -12,7 +12,8 @@ from traitlets import Bool
 from gpt_magic.notebook.cell import is_tuned
 from gpt_magic.notebook.tables import splits, tables
 from gpt_magic.notebook.texts import SETTINGS, SWITCHES
-from gpt_magic.options import choices, table
+from gpt_magic.options import table
+from gpt_magic.values import choices
 
 _LINE = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}finetune\s")
 _PREDICT = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}predict\s")

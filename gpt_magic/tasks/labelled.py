@@ -18,7 +18,7 @@ from gpt_magic.engine.collecting import TokenRow, collect
 from gpt_magic.errors import DataError, OptionError, listing, plural
 from gpt_magic.inference.calibration import LEAST_ROWS, Calibration, calibrate
 from gpt_magic.lazy import take
-from gpt_magic.models.load import close_texts, closing_tokens
+from gpt_magic.models.tokenizer import close_texts, closing_tokens
 from gpt_magic.tasks.keys import token_key
 from gpt_magic.tasks.task import Check, Completed, Rows, Task
 

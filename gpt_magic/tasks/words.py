@@ -16,7 +16,8 @@ from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural
 from gpt_magic.inference.calibration import Calibration
 from gpt_magic.inference.label_tree import LabelTree, label_tree, score_labels
 from gpt_magic.models.find import Base
-from gpt_magic.models.load import closing_tokens, load_language_model
+from gpt_magic.models.load import load_language_model
+from gpt_magic.models.tokenizer import closing_tokens
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.classify import class_fact, quick_metrics
 from gpt_magic.tasks.labelled import UNSETTLED, long_texts, refuse_long, settle_temperature

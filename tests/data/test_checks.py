@@ -10,18 +10,16 @@ from gpt_magic.data.checks import (
     Examples,
     Findings,
     blank,
-    check_classes,
     check_conflicts,
-    check_known_classes,
     check_leaks,
     check_rows,
     check_texts,
-    class_order,
     normalise,
-    plain_labels,
     rows,
 )
+from gpt_magic.data.classes import check_classes, check_known_classes, class_order, plain_labels
 from gpt_magic.data.columns import find_roles
+from gpt_magic.data.labelled import LabelledData
 from gpt_magic.data.sources import read_table
 from gpt_magic.errors import DataError
 
@@ -34,7 +32,7 @@ def examples(texts: list[str], labels: list[Hashable], index: list[Any] | None =
 
 def checked(frame: pd.DataFrame, missing: str = "error") -> tuple[Examples, Findings]:
     findings = Findings()
-    return check_rows(frame, "text", "label", missing, findings, "data"), findings
+    return check_rows(frame, "text", "label", missing, findings, "data", LabelledData.read_labels), findings
 
 
 def table(texts: Any, labels: Any, index: Any = None) -> pd.DataFrame:
@@ -46,7 +44,7 @@ def test_the_toy_set_is_recognised_without_being_told() -> None:
     roles = find_roles(frame, {"text": None, "label": None})
     assert roles.columns == {"text": "input", "label": "labels"}
     findings = Findings()
-    found = check_rows(frame, "input", "labels", "error", findings, "data")
+    found = check_rows(frame, "input", "labels", "error", findings, "data", LabelledData.read_labels)
     classes = class_order(frame["labels"], found.labels)
     check_classes(found, classes, "labels", findings)
     assert found == Examples(["苹果是一种什么", "狗是一种什么"], ["食物", "动物"], [0, 1])
@@ -344,4 +342,4 @@ def test_classes_that_differ_in_case_or_space_only_are_said() -> None:
 
 def test_arrow_backed_texts_are_texts() -> None:
     frame = pd.DataFrame({"text": ["a", "b"], "label": ["x", "y"]}).convert_dtypes(dtype_backend="pyarrow")
-    assert check_rows(frame, "text", "label", "error", Findings(), "data").texts == ["a", "b"]
+    assert check_rows(frame, "text", "label", "error", Findings(), "data", LabelledData.read_labels).texts == ["a", "b"]

@@ -13,7 +13,7 @@ from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.events import StopRequested
 from gpt_magic.errors import DataError
 from gpt_magic.models.find import SHIPPED, find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.inference.generation import Continuation, Sampling, encode_prompts, generate, stop_texts
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 
 END = 256
 CONTEXT = 64

@@ -26,15 +26,8 @@ from transformers import (
 
 from gpt_magic.errors import ModelError, OptionError
 from gpt_magic.models.find import SHIPPED, Base, find_base, shipped
-from gpt_magic.models.load import (
-    close_texts,
-    closing_tokens,
-    context_length,
-    count_parameters,
-    load_classifier,
-    load_tagger,
-    load_tokenizer,
-)
+from gpt_magic.models.load import context_length, count_parameters, load_classifier, load_tagger
+from gpt_magic.models.tokenizer import close_texts, closing_tokens, load_tokenizer
 from tests.hub import COMMIT, serve
 
 VOCABULARY, PAD = 8192, 8191  # of the tokenizer that ships

@@ -12,7 +12,8 @@ from gpt_magic import samples
 from gpt_magic.data.passages import Passages, document
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_language_model, load_tokenizer
+from gpt_magic.models.load import load_language_model
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.tasks.generate import sequences_of
 from gpt_magic.tasks.language import encode, metrics, total_nats
 

@@ -23,7 +23,7 @@ from gpt_magic.data.passages import (
 from gpt_magic.data.read import read_data
 from gpt_magic.errors import DataError, ModelError
 from gpt_magic.models.find import SHIPPED, find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.options import Options
 from gpt_magic.tasks.generate import GenerateTask, encode_prompt_passages, fit, prompt_passage, sequences_of
 from gpt_magic.tasks.language import Learned, encode

@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import close_texts, load_tokenizer
+from gpt_magic.models.tokenizer import close_texts, load_tokenizer
 from gpt_magic.tasks.labelled import tokenize
 
 TEXTS = [

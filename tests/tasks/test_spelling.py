@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gpt_magic.data.words import join_words, split_words
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.tasks.spelling import Reader, Spelled, Tally, scored, spell, windows
 from tests.data.test_words import WILD
 

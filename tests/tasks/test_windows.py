@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gpt_magic.data.questions import Question, Questions
 from gpt_magic.errors import DataError, ModelError, OptionError
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.tasks.windows import (
     Tally,
     blank_tokens,

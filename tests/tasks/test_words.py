@@ -6,7 +6,7 @@ import torch
 
 from gpt_magic.errors import DataError, ModelError, OptionError
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.tasks.words import check_template, label_ids, label_text, prompt_room, prompts
 
 TEMPLATE = "{text}\nmood:"

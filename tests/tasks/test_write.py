@@ -12,7 +12,7 @@ from gpt_magic.data.read import read_data
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, ModelError, OptionError
 from gpt_magic.models.find import find_base
-from gpt_magic.models.load import load_tokenizer
+from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.options import Options
 from gpt_magic.tasks.answers import score_answers
 from gpt_magic.tasks.language import row_nats
