@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traitlets import Bool, Enum, Float, Int
 
-from gpt_magic import options
+from gpt_magic import options, values
 from gpt_magic.errors import OptionError
 from gpt_magic.options import GROUPS, Options, find, help_text, signature, table
 from gpt_magic.values import choices, expected
@@ -56,8 +56,8 @@ def test_ranges_hold_at_both_ends_and_are_told(name: str) -> None:
     step = 1 if isinstance(trait, Int) else 1e-9
     for outside in (trait.min - step, trait.max + max(step, trait.max * 1e-9)):
         line = refused(name, type(trait.min)(outside))
-        assert options._number(trait.min) in line
-        assert options._number(trait.max) in line
+        assert values._number(trait.min) in line
+        assert values._number(trait.max) in line
 
 
 @pytest.mark.parametrize(

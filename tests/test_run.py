@@ -210,7 +210,7 @@ def test_a_family_that_cannot_be_packed_is_padded_says_so_and_predicts_padded(fi
 
     from gpt_magic.engine.packing import hidden_padded
     from gpt_magic.models.find import find_base
-    from gpt_magic.models.load import load_tokenizer
+    from gpt_magic.models.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(find_base("scratch"))
     config = BloomConfig(n_layer=2, hidden_size=32, n_head=4, vocab_size=8192, seq_length=64)

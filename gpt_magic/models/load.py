@@ -28,7 +28,7 @@ def count_parameters(base: Base) -> int:
     if isinstance(base.source, tuple):
         return sum(p.numel() for p in base.source[0].base_model.parameters())
     with torch.device("meta"):
-        return sum(p.numel() for p in AutoModel.fromconfig_of(config_of(base)).parameters())
+        return sum(p.numel() for p in AutoModel.from_config(config_of(base)).parameters())
 
 
 def load_classifier(
@@ -133,8 +133,8 @@ def _tagging_head(base: Base, config: Any) -> str:
 
     try:
         with torch.device("meta"):
-            texts = AutoModelForSequenceClassification.fromconfig_of(config)
-            words = AutoModelForTokenClassification.fromconfig_of(config)
+            texts = AutoModelForSequenceClassification.from_config(config)
+            words = AutoModelForTokenClassification.from_config(config)
     except ValueError as error:
         raise ModelError(f"base = {base.name!r} cannot be loaded: {first_line(error)}") from error
     if not hasattr(texts, "score"):
@@ -152,9 +152,9 @@ def _load(
     try:
         with quiet():
             if not base.pretrained:
-                model, kept = auto.fromconfig_of(config), True
+                model, kept = auto.from_config(config), True
             elif isinstance(base.source, tuple):
-                model, kept = _from_object(auto.fromconfig_of(config), base.source[0], head, keep_head)
+                model, kept = _from_object(auto.from_config(config), base.source[0], head, keep_head)
             else:
                 model, kept = _from_folder(base, config, auto, head, keep_head)
     except SafetensorError as error:
