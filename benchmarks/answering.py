@@ -133,13 +133,13 @@ def page(results: dict[str, Any]) -> str:
 
 Exact match and F1 as SQuAD's script computes them, mean ± standard deviation over the seeds
 {", ".join(map(str, sorted({cell["seed"] for cell in cells})))}. A seed holds out the questions of every third article,
-so that each question is tested once, and starts the training.
+so that three seeds test each question once, and starts the training.
 
 {show(results["summary"])}
 
 XQuAD, English, 24 articles (Artetxe, Ruder, Yogatama 2020; CC BY-SA 4.0): {results["questions"]} questions, of which
 {train[0]} to {train[-1]} train. {results["settings"]["epochs"]} epochs, batch {results["settings"]["batch_size"]}, each
-contender with its default learning rate, no validation rows, the last weights. Both styles answer all questions.
+contender with its default learning rate, no validation rows, the last weights.
 
 Seconds of training steps: {took}; on a machine that did other work too.
 
