@@ -99,7 +99,8 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
 def _ignored(options: Options, task: Task) -> list[str]:
     idle = [name for name in table() if not task.heeds(name)]
     given = [name for name in idle if getattr(options, name) not in (find(name).default_value, [])]
-    return [f"{name} does nothing for task = {task.name!r}" for name in given]
+    style = f"style = {task.kind or 'head'!r}"
+    return [f"{name} does nothing for {style if name in task.ignores else f'task = {task.name!r}'}" for name in given]
 
 
 def longest(options: Options, base: Base) -> int:

@@ -24,6 +24,7 @@ CAP = "GPT_MAGIC_CACHE_GB"  # environment variable: what the entries may take; t
 IN_MEMORY = 8 * 2**20  # bytes up to which a table stays in memory and leaves nothing on the disk
 _CAP_GB = 20.0
 _RESERVE = 2**28  # bytes that a disk keeps free
+_ENDING = ".gpt_magic.arrow"  # of the entries: other files of the folder are the user's
 _PART = ".part-"
 _PART_SECONDS = 86_400.0  # then nobody is writing it any more
 _FORMAT = b"1"  # of the entries; another number finds none of the old
@@ -96,7 +97,7 @@ def folder() -> Path:
 
 def entries(where: Path) -> list[Path]:
     """The files of the cache."""
-    found = where.glob("*.arrow") if where.is_dir() else ()
+    found = where.glob(f"*{_ENDING}") if where.is_dir() else ()
     return [path for path in found if not path.name.startswith(_PART)]
 
 
@@ -111,7 +112,7 @@ def fingerprint(*parts: str | bytes) -> str:
 
 def find(key: str) -> Stored | None:
     """What is kept under a key; a damaged file counts as none."""
-    path = folder() / f"{key}.arrow"
+    path = folder() / f"{key}{_ENDING}"
     try:
         table = _mapped(path)
         os.utime(path)  # used now: pruned last
@@ -173,7 +174,7 @@ class Spool:
                 table = _mapped(Path(self._part))
                 self.drop()  # the mapping keeps it alive, where the system lets an open file be removed
                 return Stored(table)
-            path = folder() / f"{self._key}.arrow"
+            path = folder() / f"{self._key}{_ENDING}"
             try:
                 Path(self._part).replace(path)
             except PermissionError:  # Windows: another kernel reads an equal file of this name
@@ -191,7 +192,7 @@ class Spool:
         import pyarrow as pa
 
         where = _room(max(self._need, self._size))
-        handle, self._part = tempfile.mkstemp(prefix=_PART, suffix=".arrow", dir=where)
+        handle, self._part = tempfile.mkstemp(prefix=_PART, suffix=_ENDING, dir=where)
         os.close(handle)
         self._writer = pa.ipc.new_file(self._part, schema)
         for batch in self._kept:
@@ -265,7 +266,7 @@ def _prune(keep: Path) -> None:
 
 def _remove_parts(where: Path) -> None:
     """What a killed kernel left half written."""
-    for path in where.glob(f"{_PART}*") if where.is_dir() else ():
+    for path in where.glob(f"{_PART}*{_ENDING}") if where.is_dir() else ():
         if time.time() - _size_and_use(path)[1] > _PART_SECONDS:
             _remove(path)
 

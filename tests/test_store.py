@@ -45,7 +45,7 @@ def test_large_ones_are_found_shown_and_cleaned(folder: Path) -> None:
     found = find("large")
     assert found is not None
     assert found.table.equals(made.table)
-    assert found.path == folder / "large.arrow"
+    assert found.path == folder / "large.gpt_magic.arrow"
     cache = gpt_magic.cache()
     assert (cache.folder, cache.entries, cache.size) == (folder, 1, found.path.stat().st_size)
     assert str(folder) in cache._repr_html_()
@@ -69,13 +69,27 @@ def test_a_table_in_a_file_takes_no_memory_of_its_own(folder: Path) -> None:
 
 def test_a_damaged_entry_is_made_anew(folder: Path) -> None:
     spool(batches(200), "entry")
-    path = folder / "entry.arrow"
+    path = folder / "entry.gpt_magic.arrow"
     path.write_bytes(path.read_bytes()[:500])
     assert find("entry") is None
     spool(batches(300), "entry")
     found = find("entry")
     assert found is not None
     assert found.table.num_rows == 900
+
+
+def test_files_of_others_are_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    others = [folder / name for name in ("mails.arrow", ".part-mine.arrow", "notes.txt")]
+    for path in others:
+        path.write_bytes(b"mine")
+        os.utime(path, (1, 1))
+    monkeypatch.setenv("GPT_MAGIC_CACHE_GB", "0.000001")
+    for key in ("one", "two"):
+        spool(batches(200), key)  # over the cap, so what was there goes
+    assert gpt_magic.cache().entries == 1
+    assert gpt_magic.cache().clear().entries == 0
+    assert sorted(folder.iterdir()) == sorted(others)
 
 
 def test_a_killed_process_leaves_no_entry_and_its_rest_goes(folder: Path) -> None:
@@ -104,21 +118,21 @@ def test_many_writers_of_one_entry(folder: Path) -> None:
         thread.join()
     assert len(results) == 8
     assert all(result.table.equals(results[0].table) for result in results)
-    assert [path.name for path in folder.iterdir()] == ["same.arrow"]
+    assert [path.name for path in folder.iterdir()] == ["same.gpt_magic.arrow"]
 
 
 def test_the_longest_unused_go_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         spool(batches(200), f"entry {number}")
-        os.utime(folder / f"entry {number}.arrow", (number, number))
+        os.utime(folder / f"entry {number}.gpt_magic.arrow", (number, number))
     assert find("entry 0") is not None  # used now
-    size = (folder / "entry 0.arrow").stat().st_size
+    size = (folder / "entry 0.gpt_magic.arrow").stat().st_size
     monkeypatch.setenv("GPT_MAGIC_CACHE_GB", str(2.5 * size / 1e9))
     spool(batches(200), "new")
-    assert sorted(path.stem for path in folder.iterdir()) == ["entry 0", "new"]
+    assert sorted(path.name.partition(".")[0] for path in folder.iterdir()) == ["entry 0", "new"]
     monkeypatch.setenv("GPT_MAGIC_CACHE_GB", "0")
     spool(batches(200), "newest")
-    assert [path.stem for path in folder.iterdir()] == ["newest"]  # it is in use
+    assert [path.name.partition(".")[0] for path in folder.iterdir()] == ["newest"]  # it is in use
     monkeypatch.setenv("GPT_MAGIC_CACHE_GB", "much")
     with pytest.raises(DataError, match="the environment variable GPT_MAGIC_CACHE_GB is 'much': give a number of gig"):
         gpt_magic.cache()

@@ -405,6 +405,8 @@ def test_options_of_other_tasks_say_that_they_do_nothing() -> None:
         ("price", {"calibrate": False}, "calibrate does nothing for task = 'regress'"),
         ("price", {"class_weights": "balanced"}, "class_weights does nothing for task = 'regress'"),
         ("tags", {"template": "{text}"}, "template does nothing for task = 'multilabel'"),
+        ("mood", {"template": "{text}"}, "template does nothing for style = 'head'"),
+        ("mood", {"style": "words", "class_weights": "balanced"}, "class_weights does nothing for style = 'words'"),
     ):
         assert said in finetune(label, max_steps=1, **options).summary.warnings
     with warnings.catch_warnings():

@@ -106,7 +106,7 @@ def _read_path(name: str | Path, what: str, say: Say, split: str | None) -> tupl
     if split is not None:
         raise DataError(f"split = {split!r}: {what} = '{name}' is a file, which has no splits")
     if path.is_dir() and not is_file_name(path.name):
-        files = sorted(file for file in path.rglob("*") if suffix(file) == ".txt" and file.is_file())
+        files = sorted(file for file in path.rglob("*") if suffix(file) == ".txt" and _is_shown(file, path))
         if not files:
             raise DataError(f"{what} = '{name}': the folder has no .txt files; for tables write '{name}/*.csv'")
         return _one_table(files, path, what, say)
@@ -121,6 +121,11 @@ def _read_path(name: str | Path, what: str, say: Say, split: str | None) -> tupl
         raise DataError(f"{what} = '{path}': no such file{nearest(path.name, siblings)}")
     found, blank = read_file(path, what, say)
     return found, f"{path.name}, {plural(blank, 'blank line')} left out" if blank else ""
+
+
+def _is_shown(file: Path, folder: Path) -> bool:
+    """Whether it is a file and not hidden, as JupyterLab's copies in .ipynb_checkpoints are."""
+    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _matching(pattern: Path, what: str) -> list[Path]:

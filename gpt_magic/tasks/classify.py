@@ -30,6 +30,7 @@ class ClassifyTask(LabelledTask):
 
     name = "classify"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
+    ignores = ("template",)
 
     _calibration: Calibration | None = field(init=False, default=None)
 

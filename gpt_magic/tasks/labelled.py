@@ -4,7 +4,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -28,8 +28,6 @@ UNSETTLED = Completed([("calibration", "none: no validation rows to settle it on
 @dataclass
 class LabelledTask(Task):
     """A task whose head reads the label off at the text's last token."""
-
-    ignores: ClassVar[Sequence[str]] = ("template",)
 
     data: LabelledData
 

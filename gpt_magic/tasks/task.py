@@ -67,7 +67,7 @@ class Task(ABC):
         name: as the option ``task`` has it.
         kind: of what it hands back, in ``tuned.KINDS``; that of its name when empty.
         scores: the metrics in the table of scores: key and what it is called.
-        ignores: options that do nothing here, beside those that are for other tasks (`Options` says which).
+        ignores: options that do nothing for this style of the task; `Options` says which are for other tasks.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.

@@ -82,8 +82,15 @@ def test_rows_of_a_pattern_are_named_in_messages(shards: Path) -> None:
 
 def test_a_folder_of_texts_is_a_row_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "poems"
-    (folder / "old").mkdir(parents=True)
-    texts = {"one.txt": "Roses.\n", "two.TXT": "Violets.", "old/three.txt": "苹果", "old/readme": "no"}
+    for name in ("old", ".ipynb_checkpoints"):
+        (folder / name).mkdir(parents=True)
+    texts = {
+        "one.txt": "Roses.\n",
+        "two.TXT": "Violets.",
+        "old/three.txt": "苹果",
+        "old/readme": "no",
+        ".ipynb_checkpoints/one-checkpoint.txt": "a copy",
+    }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     frame = read_table(str(folder))
