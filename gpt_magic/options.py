@@ -242,8 +242,8 @@ class Options(Configurable):
     )
     baselines = Bool(
         True,
-        help="Compare on the same split: with the majority class (or mean) and TF-IDF + a linear model; generate, and "
-        "style words, with the base as it was.",
+        help="Compare on the same split: with the majority class (or mean) and TF-IDF + a linear model; tag with the "
+        "usual tag of each word, answer with the sliding window, generate and style words with the base as it was.",
     ).tag(group="evaluation", config=True)
     calibrate = Bool(
         True,
