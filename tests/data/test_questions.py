@@ -119,6 +119,16 @@ def test_rows_in_are_rows_used_and_rows_reported() -> None:
         read(frame)
 
 
+def test_rows_that_share_a_name_with_one_left_out_are_kept() -> None:
+    context = [f"Ada met {i}." for i in range(12)]
+    there = pd.DataFrame({"question": "Who?", "context": context, "answer": "Ada"})
+    lost = there.head(3).assign(answer="Eve")
+    data = read(pd.concat([there, lost]), missing="drop")
+    assert [row.context for row in data.train.rows] == context
+    assert (data.findings.dropped, data.rows) == (3, 15)
+    assert data.findings.warnings == ["data: 3 rows whose answer does not stand in the context left out: rows 0, 1, 2"]
+
+
 # --- splits ---------------------------------------------------------------------------------------------
 
 
