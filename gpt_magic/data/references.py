@@ -1,7 +1,10 @@
 """The reference answers that a cell of a table holds, and where they stand in their context."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from gpt_magic.errors import DataError, a_kind, plural, short
 
@@ -83,6 +86,7 @@ def _is_nothing(value: Any) -> bool:
 def _whole(value: Any, where: str) -> int | None:
     if _is_nothing(value):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value != int(value):
         raise DataError(f"{where}: answer_start is {short(value)}, not a whole number")
     return int(value)
