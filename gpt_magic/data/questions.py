@@ -150,9 +150,9 @@ def check_questions(
     for column in (question, context):
         check_texts(frame[column], f"column {column!r}", what)
     all_of = f"all of {question!r}, {context!r} and {answer!r}"
-    kept = whole_rows(
-        frame, [question, context, answer], missing, findings, what, all_of, f"without one of {all_of[7:]}"
-    )
+    lacking = f"without one of {all_of[7:]}"
+    hints = {answer: " ([] says that there is no answer)"}
+    kept = whole_rows(frame, [question, context, answer], missing, findings, what, all_of, lacking, hints)
     starts = columns.get("answer_start")
     places = kept[starts] if starts in kept.columns else [None] * len(kept)
     found, index = [], list(kept.index)

@@ -14,13 +14,15 @@ def read_references(value: Any, start: Any, where: str) -> list[tuple[str, int |
 
     Args:
         value: a text; a list of texts or of ``{"text", "answer_start"}``; or ``{"text": [...], "answer_start":
-            [...]}`` as the Hub's SQuAD has it. An empty list: no answer.
+            [...]}`` as the Hub's SQuAD has it. An empty list, or as a CSV file has it the text ``[]``: no answer.
         start: what the column of places holds: a number, a list of them, or nothing.
         where: the row, for the message.
 
     Raises:
         DataError: it is none of these, or there are more or fewer places than answers.
     """
+    if isinstance(value, str) and value.strip() == "[]":
+        value = []
     if isinstance(value, Mapping) and "text" in value:
         value, start = value["text"], value.get("answer_start", start)
     texts, starts = _as_list(value), _as_list(start)

@@ -33,6 +33,8 @@ NONE = {"text": [], "answer_start": []}
         ({"text": ["owl"]}, None, [("owl", None)]),
         ([{"text": "owl", "answer_start": 3}, {"text": "An owl"}], None, [("owl", 3), ("An owl", None)]),
         ([], None, []),
+        (" [] ", float("nan"), []),
+        (["[]"], None, [("[]", None)]),
         (NONE, None, []),
         ([""], [0], []),
         ({"text": np.array([]), "answer_start": np.array([])}, None, []),
