@@ -918,7 +918,8 @@ ANSWER = [
     Bad(
         "an empty answer",
         "%finetune gaps",
-        "DataError: data: column 'answer' is empty in row 3. Fill them, or say missing = 'drop' to leave such rows out",
+        "DataError: data: column 'answer' is empty in row 3 ([] says that there is no answer). Fill them, or say "
+        "missing = 'drop' to leave such rows out",
         "gaps = quiz.assign(answer=[*quiz['answer'][:3], '', *quiz['answer'][4:]])",
     ),
     Bad(

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -144,9 +144,10 @@ def whole_rows(
     what: str,
     wanted: str,
     lacking: str,
+    hints: Mapping[str, str] | None = None,
 ) -> "pd.DataFrame":
     """The rows at `whole_positions`."""
-    at = whole_positions(frame, columns, missing, findings, what, wanted, lacking)
+    at = whole_positions(frame, columns, missing, findings, what, wanted, lacking, hints)
     return frame if isinstance(at, range) else frame.iloc[at]
 
 
@@ -158,11 +159,13 @@ def whole_positions(
     what: str,
     wanted: str,
     lacking: str,
+    hints: Mapping[str, str] | None = None,
 ) -> At:
     """Positions of the rows with something in each of ``columns``; a range where that is all.
 
     Args:
         wanted, lacking: for the messages, such as ``a text in 'review'`` and ``without text``.
+        hints: column -> what else is to be said where it is empty.
 
     Raises:
         DataError: a row lacks something (with ``missing="drop"`` such rows are left out and counted in ``findings``,
@@ -171,7 +174,7 @@ def whole_positions(
     empty = {column: blank(frame[column]) for column in columns}
     bad = functools.reduce(operator.or_, empty.values())
     if bad.any() and missing == "error":
-        raise DataError(missing_message(frame, empty, what))
+        raise DataError(missing_message(frame, empty, what, hints))
     if bad.all():
         raise DataError(f"{what}: no row has {wanted}")
     if bad.any():
@@ -238,7 +241,13 @@ def check_leaks(train: Rows, valid: Rows, findings: Findings) -> None:
     )
 
 
-def missing_message(frame: "pd.DataFrame", bad: "dict[str, pd.Series[Any]]", what: str) -> str:
+def missing_message(
+    frame: "pd.DataFrame", bad: "dict[str, pd.Series[Any]]", what: str, hints: Mapping[str, str] | None
+) -> str:
     """Which columns are empty in which rows, and what to do."""
-    parts = [f"column {column!r} is empty in {rows(frame.index[mask])}" for column, mask in bad.items() if mask.any()]
+    parts = [
+        f"column {column!r} is empty in {rows(frame.index[mask])}{(hints or {}).get(column, '')}"
+        for column, mask in bad.items()
+        if mask.any()
+    ]
     return f"{what}: {'; '.join(parts)}. Fill them, or say missing = 'drop' to leave such rows out"

@@ -150,13 +150,14 @@ def check_questions(
     for column in (question, context):
         check_texts(frame[column], f"column {column!r}", what)
     all_of = f"all of {question!r}, {context!r} and {answer!r}"
-    kept = whole_rows(
-        frame, [question, context, answer], missing, findings, what, all_of, f"without one of {all_of[7:]}"
-    )
+    lacking = f"without one of {all_of[7:]}"
+    hints = {answer: " ([] says that there is no answer)"}
+    kept = whole_rows(frame, [question, context, answer], missing, findings, what, all_of, lacking, hints)
     starts = columns.get("answer_start")
     places = kept[starts] if starts in kept.columns else [None] * len(kept)
     found, index = [], list(kept.index)
     said: dict[str, list[Any]] = {"moved": [], "ambiguous": [], "absent": []}
+    usable = []  # positions: several rows may have one name
     cells = zip(kept[question], kept[context], kept[answer], places, index, strict=True)
     for asked, text, value, place_of, row in cells:
         references = read_references(value, place_of, f"{what}, row {row}")
@@ -164,13 +165,13 @@ def check_questions(
         chosen, start, how = locate(str(text), references) if extracts else ((*answers, "")[0], None, "")
         if how:
             said[how].append(row)
+        if how != "absent":
+            usable.append(len(found))
         found.append(Question(str(asked), str(text), answers, chosen, start))
     _report(said, missing, findings, what)
-    absent = set(said["absent"])
-    kept_rows = [i for i, row in enumerate(index) if row not in absent] if absent else list(range(len(index)))
-    if not kept_rows:
+    if not usable:
         raise DataError(f"{what}: no answer stands in its context; say style = 'write' to learn to write answers")
-    return Questions(found, index).take(kept_rows)
+    return Questions(found, index).take(usable)
 
 
 def _report(said: Mapping[str, list[Any]], missing: str, findings: Findings, what: str) -> None:

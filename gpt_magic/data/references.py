@@ -1,7 +1,10 @@
 """The reference answers that a cell of a table holds, and where they stand in their context."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from gpt_magic.errors import DataError, a_kind, plural, short
 
@@ -11,13 +14,15 @@ def read_references(value: Any, start: Any, where: str) -> list[tuple[str, int |
 
     Args:
         value: a text; a list of texts or of ``{"text", "answer_start"}``; or ``{"text": [...], "answer_start":
-            [...]}`` as the Hub's SQuAD has it. An empty list: no answer.
+            [...]}`` as the Hub's SQuAD has it. An empty list, or as a CSV file has it the text ``[]``: no answer.
         start: what the column of places holds: a number, a list of them, or nothing.
         where: the row, for the message.
 
     Raises:
         DataError: it is none of these, or there are more or fewer places than answers.
     """
+    if isinstance(value, str) and value.strip() == "[]":
+        value = []
     if isinstance(value, Mapping) and "text" in value:
         value, start = value["text"], value.get("answer_start", start)
     texts, starts = _as_list(value), _as_list(start)
@@ -83,6 +88,7 @@ def _is_nothing(value: Any) -> bool:
 def _whole(value: Any, where: str) -> int | None:
     if _is_nothing(value):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value != int(value):
         raise DataError(f"{where}: answer_start is {short(value)}, not a whole number")
     return int(value)

@@ -1,5 +1,6 @@
 """Tables to questions: what counts as an answer, where it stands, what is said of it, and how contexts are split."""
 
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -117,6 +118,30 @@ def test_rows_in_are_rows_used_and_rows_reported() -> None:
     assert all(str(row) in said for row in (104, 105, 106, 107))
     with pytest.raises(DataError, match="column 'question' is empty in row 104; column 'context' is empty in row 105"):
         read(frame)
+
+
+def test_rows_that_share_a_name_with_one_left_out_are_kept() -> None:
+    context = [f"Ada met {i}." for i in range(12)]
+    there = pd.DataFrame({"question": "Who?", "context": context, "answer": "Ada"})
+    lost = there.head(3).assign(answer="Eve")
+    data = read(pd.concat([there, lost]), missing="drop")
+    assert [row.context for row in data.train.rows] == context
+    assert (data.findings.dropped, data.rows) == (3, 15)
+    assert data.findings.warnings == ["data: 3 rows whose answer does not stand in the context left out: rows 0, 1, 2"]
+
+
+def test_a_csv_can_say_that_there_is_no_answer(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"question": ["Who?", "When?", "Why?"], "context": TEXT, "answer": ["owl", "[]", ""]})
+    frame.head(2).to_csv(tmp_path / "asked.csv", index=False)
+    data = read(tmp_path / "asked.csv")
+    assert [row.answers for row in data.train.rows] == [("owl",), ()]
+    frame.to_csv(tmp_path / "asked.csv", index=False)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "asked.csv")
+    assert str(caught.value) == (
+        "data: column 'answer' is empty in row 2 ([] says that there is no answer). Fill them, or say missing = 'drop' "
+        "to leave such rows out"
+    )
 
 
 # --- splits ---------------------------------------------------------------------------------------------
