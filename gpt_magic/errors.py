@@ -1,6 +1,8 @@
 """The errors a user can meet. Each message is one line: what is wrong, where, what to write instead."""
 
 import difflib
+import html
+import re
 import traceback
 from collections.abc import Iterable
 from itertools import islice
@@ -84,3 +86,9 @@ def a_kind(value: object) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 step``, ``2,000 steps``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def markdown(text: object) -> str:
+    """Text from data for a line of Markdown, in which nothing of it is markup."""
+    said = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]#|])", r"\\\1", said)

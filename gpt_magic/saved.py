@@ -1,6 +1,5 @@
 """A tuned model on disk: what transformers can load, plus a record of the run and a model card."""
 
-import html
 import json
 import re
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from typing import Any
 
 from gpt_magic.engine.events import Evaluated, Sampled, Stepped
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
-from gpt_magic.errors import DataError, ModelError
+from gpt_magic.errors import DataError, ModelError, markdown
 from gpt_magic.models.find import shipped
 from gpt_magic.models.load import quiet
 from gpt_magic.recorder import Progress
@@ -78,14 +77,12 @@ def model_card(tuned: TunedModel) -> str:
     front = ["---", "library_name: transformers", f"pipeline_tag: {pipeline}", "tags: [gpt_magic]"]
     if isinstance(base, str) and _HUB_ID.fullmatch(base) and base not in shipped() and not Path(base).exists():
         front.append(f"base_model: {json.dumps(base)}")
-    title = html.escape(" ".join(tuned.report.title.split()), quote=False)
-    title = re.sub(r"([\\`*_\[\]#|])", r"\\\1", title)
     return "\n".join(
         [
             *front,
             "---",
             "",
-            f"# {title}",
+            f"# {markdown(tuned.report.title)}",
             "",
             *does,
             "",
@@ -114,8 +111,9 @@ def _model_and_tokenizer(path: Path, auto_class: str) -> tuple[Any, Any]:
 
     try:
         with quiet():
-            model = getattr(transformers, auto_class).from_pretrained(path, local_files_only=True, use_safetensors=True)
-            return model.eval(), transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+            here = {"local_files_only": True, "trust_remote_code": False}
+            model = getattr(transformers, auto_class).from_pretrained(path, use_safetensors=True, **here)
+            return model.eval(), transformers.AutoTokenizer.from_pretrained(path, **here)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load '{path}': {str(error).strip().splitlines()[0]}") from error
 

@@ -281,3 +281,27 @@ def test_damage_is_one_line(name: str, content: bytes, line: str, damaged: Calla
         gpt_magic.load(path)
     assert str(caught.value).startswith(f"cannot load '{path}': {line}")
     assert len(str(caught.value)) < 300
+
+
+def test_a_folder_cannot_bring_code_of_its_own(
+    clf: TunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = clf.save(tmp_path / "clf")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    code = {"AutoConfig": "evil.EvilConfig", "AutoModelForSequenceClassification": "evil.EvilModel"}
+    config |= {"model_type": "evilgpt", "auto_map": code}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()", encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers' own question whether to run it
+    with pytest.raises(ModelError) as caught:
+        gpt_magic.load(folder)
+    assert len(str(caught.value).splitlines()) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_labels_are_no_markup_in_the_card(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["a `b` c"] * 12, "label": [["<b>x</b>", "a|b"], ["<b>x</b>"]] * 6})
+    folder = gpt_magic.finetune(frame, base=base(), max_steps=1, quiet=True, baselines=False).save(tmp_path / "multi")
+    said = (folder / "README.md").read_text(encoding="utf-8").split("## The run")[0]
+    assert "<b>" not in said
+    assert r"&lt;b&gt;x&lt;/b&gt; 0.500, a\|b 0.500" in said

@@ -369,6 +369,10 @@ def test_pairs_come_as_tables_tuples_and_lists(nli: TunedClassifier) -> None:
     assert expected.columns.tolist() == ["review", "reply", "prediction", "confidence"]
     for given in (pairs, tuple(pairs), [list(pair) for pair in pairs], np.array(pairs), frame.to_dict("records")):
         pd.testing.assert_frame_equal(nli.predict(given), expected, check_dtype=False)
+    rows = pd.Series(pairs, index=[10, 20])
+    pd.testing.assert_frame_equal(nli.predict(rows), expected.set_axis(rows.index), check_dtype=False)
+    with pytest.raises(DataError, match=r"^data, row 20: a str, not a pair of texts$"):
+        nli.predict(pd.Series([pairs[0], "yes"], index=rows.index))
     assert nli.predict(pairs[0])["prediction"].tolist() == expected["prediction"].tolist()[:1]
     with pytest.warns(UserWarning, match="no prediction where there is no text: rows 0, 2"):
         gaps = nli.predict([("fine", None), pairs[1], (" ", "yes")])

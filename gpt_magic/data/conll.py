@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gpt_magic.errors import plural, short
+from gpt_magic.errors import short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +44,9 @@ def read_conll(lines: Iterable[str]) -> "pd.DataFrame":
             tags[-1].append(fields[-1].strip())
     whole = len(tokens) - (not tokens[-1])
     frame = pd.DataFrame({"tokens": tokens[:whole], "tags": tags[:whole]})
-    said = [plural(starts, "-DOCSTART- line")] * bool(starts) + [plural(comments, "comment line")] * bool(comments)
-    if said:
-        frame.attrs[LEFT_OUT] = " and ".join(said)
+    counts = {"-DOCSTART- line": starts, "comment line": comments}
+    if starts or comments:
+        frame.attrs[LEFT_OUT] = {what: count for what, count in counts.items() if count}
     return frame
 
 

@@ -155,7 +155,8 @@ def check_questions(
     kept = whole_rows(frame, [question, context, answer], missing, findings, what, all_of, lacking, hints)
     starts = columns.get("answer_start")
     places = kept[starts] if starts in kept.columns else [None] * len(kept)
-    found, index = [], list(kept.index)
+    found: list[Question] = []
+    index = list(kept.index)
     said: dict[str, list[Any]] = {"moved": [], "ambiguous": [], "absent": []}
     usable = []  # positions: several rows may have one name
     cells = zip(kept[question], kept[context], kept[answer], places, index, strict=True)

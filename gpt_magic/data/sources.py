@@ -1,11 +1,13 @@
 """Whatever a user has at hand to a pandas DataFrame."""
 
 import glob
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.data.checks import NOT_UNICODE, is_unicode
+from gpt_magic.data.conll import LEFT_OUT
 from gpt_magic.data.hub import choose_split, load_from_hub
 from gpt_magic.data.names import endings, is_file_name, is_hub_id, suffix
 from gpt_magic.data.readers import read_file
@@ -163,7 +165,11 @@ def _one_table(files: list[Path], folder: Path, what: str, say: Say) -> tuple["p
                 f"{listing(map(repr, parts[0].columns), 12)}: files of one table have the same columns"
             )
     note += f"; {plural(blank, 'blank line')} left out" if blank else ""
-    return pd.concat(parts, keys=names), note
+    whole = pd.concat(parts, keys=names)
+    left_out = sum((Counter(part.attrs.get(LEFT_OUT)) for part in parts), Counter[str]())
+    if left_out:
+        whole.attrs[LEFT_OUT] = dict(left_out)
+    return whole, note
 
 
 def _checked(frame: "pd.DataFrame", what: str) -> "pd.DataFrame":
@@ -222,7 +228,6 @@ def _named(frame: Any, dataset: Any) -> Any:
         of_each = getattr(getattr(feature, "feature", None), "names", None)
         if of_each and column in frame.columns:
             known = dict(enumerate(of_each))  # a number without a name is left for the reader to refuse
-            frame[column] = [
-                cell if cell is None else [known.get(n, n) for n in cell.tolist()] for cell in frame[column]
-            ]
+            cells = (cell.tolist() if hasattr(cell, "tolist") else cell for cell in frame[column])
+            frame[column] = [[known.get(n, n) for n in cell] if isinstance(cell, list) else None for cell in cells]
     return frame

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -112,7 +113,7 @@ def is_tagged(options: Options, frame: "pd.DataFrame") -> bool:
         return False
     if options.text is None and _lists(frame, "tokens", str) and _lists(frame, "tags", str | int | np.integer):
         return True
-    labelled = {column.strip().casefold() for column in frame.columns} & {*NAMES["label"][0]}
+    labelled = {column.strip().casefold() for column in frame.columns} & {*chain(*NAMES["label"])}
     return not labelled and _lists(frame, "entities", dict)
 
 
@@ -160,7 +161,8 @@ def check_sentences(
     both = f"both {' and '.join(f'{role} in {column!r}' for role, column in roles.columns.items())}"
     kept = whole_rows(frame, (first, second), missing, findings, what, both, f"without {' or '.join(roles.columns)}")
     if LEFT_OUT in frame.attrs:
-        notes.append((f"lines of {what}", f"{frame.attrs[LEFT_OUT]} left out"))
+        said = " and ".join(plural(count, lines) for lines, count in frame.attrs[LEFT_OUT].items())
+        notes.append((f"lines of {what}", f"{said} left out"))
     read = _from_tokens if "tokens" in roles.columns else _from_spans
     return read(kept, (first, second), notes, what)
 

@@ -33,6 +33,7 @@ _TEXT = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')"""
 _PAIR = re.compile(rf"\s*({_TEXT})\s*,?\s*({_TEXT})\s*")
 _ASKED = re.compile(rf"({_TEXT})\s+(\S.*)", re.DOTALL)
 _ASK = "question with a context"
+_CONTEXT = "a context stands in quotes, or under a name"
 _HOW = '%predict {model} "question" NAME, or %%predict {model} with question, empty line and context below'
 _QUOTED = re.compile(r"""(["'])((?:\\.|(?!\1)[^\\])*)\1""")
 
@@ -224,10 +225,15 @@ def find_question(model: str, rest: str, cell: str | None, names: Mapping[str, A
         if isinstance(found, str):
             raise DataError(f"there is no {_ASK}: {_HOW.format(model=model)}")
         return found
-    context = find_texts(model, pair[2], None, names)
+    question, given = pair[1], pair[2]
+    if _is_expression(given, names):
+        raise OptionError(f"{short(given)} is an expression: write {model}.ask({question}, {given}); {_CONTEXT}")
+    if not (_QUOTED.fullmatch(given) or _is_name(given, names) or is_file_name(given)):
+        raise OptionError(f"there is no {short(given)} in this notebook{nearest(given, names)}; {_CONTEXT}")
+    context = find_texts(model, given, None, names)
     if not isinstance(context, str):
-        raise DataError(f"{short(pair[2])} is {a_kind(context)}, not a text with the answer in it")
-    return _unquoted(pair[1]), context
+        raise DataError(f"{short(given)} is {a_kind(context)}, not a text with the answer in it")
+    return _unquoted(question), context
 
 
 def _lines(cell: str) -> list[str]:

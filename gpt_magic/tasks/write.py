@@ -2,6 +2,10 @@
 
 The prompt is ``Question: ...``, ``Context: ...`` and ``Answer:`` on three lines; the completion is a space, the answer
 and the end-of-text token, or that token alone where there is no answer.
+
+At least half of ``max_length`` is for question and context. An answer that is too long for the rest is cut, which is
+said with its row, or an error with ``truncate = "error"``; its beginning is learned, and no end-of-text token where it
+was cut, so that it is not learned as an answer's end.
 """
 
 import math
@@ -60,23 +64,38 @@ class WriteTask(Task):
         self._longest = room = min(longest, limit // 2)
         train, lengths, cut = prompts(data.train, tokenizer, limit, room, truncate, check)
         valid, _, valid_cut = prompts(data.valid, tokenizer, limit, room, truncate, check)
+        wholes = np.fromiter(map(len, ends), dtype=np.int64, count=len(ends))
+        ends, long = _cut_ends(ends, [room] * len(ends), data.train.index)
+        valid_ends, valid_long = _cut_ends(valid_ends, [limit - len(ids) for ids in valid], data.valid.index)
+        if (long or valid_long) and truncate == "error":
+            raise DataError(
+                f"{plural(len(long) + len(valid_long), 'answer')} {_too_long(limit)} ({rows([*long, *valid_long])}): "
+                "shorten them, or say truncate = 'head' or 'tail'"
+            )
         if (cut or valid_cut) and truncate == "error":
             raise DataError(
                 f"{plural(len(cut) + len(valid_cut), 'context')} longer than {limit:,} tokens with question and answer "
                 f"({rows([*cut, *valid_cut])}): shorten them, or say truncate = 'head' or 'tail'"
             )
         encoded = encode(_learned(train, ends, data.train.index), limit)
-        lengths = lengths + np.fromiter(map(len, ends), dtype=np.int64, count=len(ends))
+        lengths = lengths + wholes
         part = "beginning" if truncate == "tail" else "end"
         return Rows(
             train=encoded,
             valid=encode(_learned(valid, valid_ends, data.valid.index), limit),
             facts=[*self._facts(longest), *length_facts(lengths, int(encoded.lengths().sum()))],
             warnings=[
-                f"{len(over):,} of {len(of):,} {what} contexts do not fit into {limit:,} tokens and lose their {part} "
-                f"({rows(over)}); style = 'extract' reads all of them"
-                for what, over, of in (("training", cut, data.train), ("validation", valid_cut, data.valid))
-                if over
+                *(
+                    f"{len(over):,} of {len(of):,} {what} contexts do not fit into {limit:,} tokens and lose their "
+                    f"{part} ({rows(over)}); style = 'extract' reads all of them"
+                    for what, over, of in (("training", cut, data.train), ("validation", valid_cut, data.valid))
+                    if over
+                ),
+                *(
+                    f"{len(over):,} of {len(of):,} {what} answers {_too_long(limit)}, lose their end ({rows(over)})"
+                    for what, over, of in (("training", long, data.train), ("validation", valid_long, data.valid))
+                    if over
+                ),
             ],
             lengths=length_picture(lengths, limit),
         )
@@ -155,6 +174,18 @@ def prompts(
         if len(made[-1]) < lengths[-1]:
             cut.append(row)
     return made, np.array(lengths, dtype=np.int64), cut
+
+
+def _cut_ends(
+    ends: Sequence[list[int]], most: Sequence[int], index: Sequence[Any]
+) -> tuple[list[list[int]], list[Any]]:
+    """Completions of at most so many tokens each, and the rows of those that were cut."""
+    made = [end[:room] for end, room in zip(ends, most, strict=True)]
+    return made, [row for end, room, row in zip(ends, most, index, strict=True) if len(end) > room]
+
+
+def _too_long(limit: int) -> str:
+    return f"too long for {limit:,} tokens, half of which are for question and context"
 
 
 def _parts(questions: Questions, tokenizer: Any, check: Check) -> Iterator[tuple[list[int], list[int], list[int]]]:

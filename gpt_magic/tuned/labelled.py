@@ -95,6 +95,7 @@ class TunedLabelled(TunedModel):
             )
         if isinstance(x, tuple) and len(x) == 2 and all(isinstance(text, str) for text in x):
             x = [x]
+        index = x.index if isinstance(x, pd.Series) else None
         if isinstance(x, np.ndarray | pd.Series):
             x = x.tolist()
         if isinstance(x, list | tuple) and (not x or not isinstance(x[0], Mapping)):
@@ -102,8 +103,9 @@ class TunedLabelled(TunedModel):
                 raise DataError("nothing to predict: no texts were given")
             wrong = [row for row, pair in enumerate(x) if not isinstance(pair, list | tuple) or len(pair) != 2]
             if wrong:
-                raise DataError(f"data, row {wrong[0]}: {a_kind(x[wrong[0]])}, not a pair of texts")
-            return pd.DataFrame({name: [pair[i] for pair in x] for i, name in enumerate(names)}, dtype=object)
+                row = wrong[0] if index is None else index[wrong[0]]
+                raise DataError(f"data, row {row}: {a_kind(x[wrong[0]])}, not a pair of texts")
+            return pd.DataFrame({name: [pair[i] for pair in x] for i, name in enumerate(names)}, index, dtype=object)
         frame = read_table(x)
         for role in ("text", SECOND_TEXT):
             self._column(frame, role)

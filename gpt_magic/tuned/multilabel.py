@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt_magic.data.label_sets import LabelSetData, check_known_labels
+from gpt_magic.errors import markdown
 from gpt_magic.tuned.classifier import calibrated, card_limits
 from gpt_magic.tuned.labelled import TunedLabelled
 
@@ -106,7 +107,7 @@ class TunedMultilabel(TunedLabelled):
     def card_words(self) -> tuple[str, Sequence[str], Sequence[str]]:
         """See `TunedModel.card_words`."""
         some = ", ".join(
-            f"{label} {threshold:.3f}" for label, threshold in zip(self.classes, self.thresholds, strict=True)
+            f"{markdown(label)} {threshold:.3f}" for label, threshold in zip(self.classes, self.thresholds, strict=True)
         )
         does = (
             f"A text classifier fine-tuned with gpt_magic. It gives {self._reads()}, any number of {len(self.classes)} "
@@ -114,6 +115,6 @@ class TunedMultilabel(TunedLabelled):
         )
         how = (
             "A text has a label when the sigmoid of the label's logit is at least this threshold, which is in "
-            f"`gpt_magic.json` too: {' '.join(some.split())}."
+            f"`gpt_magic.json` too: {some}."
         )
         return "text-classification", [does, "", how], card_limits(self.calibration)

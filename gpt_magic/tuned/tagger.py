@@ -13,7 +13,7 @@ from gpt_magic.data.schemes import OUTSIDE, bio_labels
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.tagged import check_known_types, check_sentences, is_blank, is_list, tag_roles
 from gpt_magic.data.words import join_words, split_words
-from gpt_magic.errors import listing
+from gpt_magic.errors import listing, markdown
 from gpt_magic.options import Options
 from gpt_magic.tuned.base import TunedModel
 
@@ -145,7 +145,8 @@ class TunedTagger(TunedModel):
     def card_words(self) -> tuple[str, Sequence[str], Sequence[str]]:
         """See `TunedModel.card_words`."""
         does = (
-            f"A tagger fine-tuned with gpt_magic. It finds entities in texts, of the types {listing(self.types, 30)}: "
+            "A tagger fine-tuned with gpt_magic. It finds entities in texts, of the types "
+            f"{listing(map(markdown, self.types), 30)}: "
             "each word gets a BIO tag at its last token. In plain transformers, with `model` as below:"
         )
         limits = [

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpt_magic.data.checks import Text
+from gpt_magic.errors import markdown
 from gpt_magic.tuned.classifier import TunedClassifier, card_limits
 
 
@@ -45,10 +46,11 @@ class TunedWords(TunedClassifier):
             f"{len(self.classes)} classes."
         )
         how = [
-            f"The prompt is `{self.template!r}` with the text in its place. A label's score is the sum of the",
-            f"log-probabilities of its tokens (such as those of `{first!r}`, apart from the prompt's) and of the",
-            f"end-of-text token behind the prompt, divided by {self.temperature:.6g}; the softmax of the scores of all",
-            "labels gives the probabilities.",
+            f"The prompt is {markdown(repr(self.template))} with the text in its place.",
+            "A label's score is the sum of the log-probabilities of its tokens (such as those of",
+            f"{markdown(repr(first))}, apart from the prompt's) and of the end-of-text token behind",
+            f"the prompt, divided by {self.temperature:.6g}; the softmax of the scores of all labels gives the",
+            "probabilities.",
         ]
         return "text-generation", [does, "", *how], card_limits(self.calibration)
 

@@ -27,14 +27,14 @@ def test_columns_between_are_not_read() -> None:
     frame = read_conll(line.replace("\t", " ") for line in lines)
     assert frame["tokens"].tolist() == [["Ada", "lives"]]
     assert frame["tags"].tolist() == [["B-PER", "O"]]
-    assert frame.attrs[LEFT_OUT] == "2 -DOCSTART- lines"
+    assert frame.attrs[LEFT_OUT] == {"-DOCSTART- line": 2}
 
 
 def test_comments_stand_before_a_sentence_and_have_no_tag() -> None:
     lines = ["# id 7f\tdomain=en", "# text = # is a sign", "#\tO", "# O", "#tag\tB-PER", "", "# sent_id = 2", "b\tO"]
     frame = read_conll(lines)
     assert frame["tokens"].tolist() == [["#", "#", "#tag"], ["b"]]
-    assert frame.attrs[LEFT_OUT] == "3 comment lines"
+    assert frame.attrs[LEFT_OUT] == {"comment line": 3}
 
 
 def test_a_token_without_a_character_is_kept_for_the_reader() -> None:

@@ -156,6 +156,20 @@ def test_datasets(streaming: Any, select: bool) -> None:
     assert iterable["label"].dtype == whole["label"].dtype
 
 
+@pytest.mark.parametrize("kind", ["large", "iterable", "whole"])
+def test_lists_of_class_labels_are_their_names(kind: str, request: pytest.FixtureRequest) -> None:
+    names = ["O", "B-PER"]
+    features = datasets.Features(
+        tokens=datasets.List(datasets.Value("string")), ner_tags=datasets.List(datasets.ClassLabel(names=names))
+    )
+    columns = {"tokens": [["Ada", "ran"], ["no"], [], None, ["odd"]], "ner_tags": [[1, 0], [0], [], None, [-1]]}
+    dataset = datasets.Dataset.from_dict(columns, features=features)
+    if kind == "large":
+        request.getfixturevalue("streaming")
+    frame = read_table(dataset.to_iterable_dataset() if kind == "iterable" else dataset)
+    assert frame["ner_tags"].tolist() == [["B-PER", "O"], ["O"], [], None, [-1]]
+
+
 def test_a_generator_of_datasets_is_told_as_it_comes(streaming: Any) -> None:
     said: list[str] = []
     stream = datasets.IterableDataset.from_generator(lambda: ({"text": f"t{i}"} for i in range(7)))

@@ -83,6 +83,7 @@ FORMS = {
     "words and labels": lambda _: table().set_axis(["words", "labels"], axis=1),
     "records": lambda _: table().to_dict("records"),
     "class labels": class_labels,
+    "class labels that stream": lambda folder: class_labels(folder).to_iterable_dataset(),
     "conll": conll,
     "tokens as parquet": lambda folder: parquet(table(), folder),
     "tokens as jsonl": lambda folder: jsonl(table(), folder),
@@ -109,7 +110,15 @@ def test_every_form_is_found_and_read_alike(form: str, tmp_path: Path) -> None:
 
 
 def test_lines_of_a_file_that_are_no_tokens_are_said(tmp_path: Path) -> None:
-    assert read(conll(tmp_path)).notes == [("lines of data", "1 -DOCSTART- line left out"), ("tags of data", "BIO")]
+    path = conll(tmp_path)
+    assert read(path).notes == [("lines of data", "1 -DOCSTART- line left out"), ("tags of data", "BIO")]
+    (tmp_path / "b.conll").write_text("# source = a book\n" + path.read_text())
+    (tmp_path / "c.conll").write_text("Ada\tB-PER\n")
+    found = read(tmp_path / "*.conll", valid=tmp_path / "[ac].conll")
+    assert found.notes[0] == ("lines of data", "2 -DOCSTART- lines and 1 comment line left out")
+    assert ("lines of valid", "1 -DOCSTART- line left out") in found.notes
+    (tmp_path / "d.conll").write_text(path.read_text())
+    assert read(tmp_path / "[ad].conll").notes[0] == ("lines of data", "2 -DOCSTART- lines left out")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +232,8 @@ def test_an_entity_seen_once_is_said() -> None:
         (spans(), "tag"),
         (table().assign(id=1), "tag"),
         (spans().assign(label="x"), "classify"),
+        (spans().assign(sentiment=["x", "y", "x", "y"]), "classify"),
+        (spans().assign(Rating=["x", "y", "x", "y"]), "classify"),
         (spans().assign(entities="none"), "classify"),
         (table(TEXTS, TEXTS), "classify"),
         (pd.DataFrame({"text": ["a"], "labels": [["x", "y"]]}), "multilabel"),

@@ -1,6 +1,7 @@
 """Answers as they are shown, and how they are asked for in a notebook."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -90,7 +91,7 @@ def test_evaluations() -> None:
 
 # --- what is asked --------------------------------------------------------------------------------------
 
-NAMES = {"note": CONTEXT, "frame": quiz(2), "number": 7}
+NAMES: dict[str, Any] = {"note": CONTEXT, "held": SimpleNamespace(text=CONTEXT), "frame": quiz(2), "number": 7}
 
 
 @pytest.mark.parametrize(
@@ -98,8 +99,8 @@ NAMES = {"note": CONTEXT, "frame": quiz(2), "number": 7}
     [
         ('"Who lives there?" note', None, ("Who lives there?", CONTEXT)),
         ("'Who lives there?' note   # a comment", None, ("Who lives there?", CONTEXT)),
+        ('"Who lives there?" held.text', None, ("Who lives there?", CONTEXT)),
         ('"Who?" "An \\"owl\\"."', None, ("Who?", 'An "owl".')),
-        ('"Who?" An owl lives there.', None, ("Who?", "An owl lives there.")),
         ("", f"Who?\n\n{CONTEXT}\n", ("Who?", CONTEXT)),
         ("", f"\nWho\nis it?\n  \n{CONTEXT}\n\nMore of it.\n", ("Who\nis it?", f"{CONTEXT}\n\nMore of it.")),
         ("Who is it?", f"{CONTEXT}\n\nMore of it.\n", ("Who is it?", f"{CONTEXT}\n\nMore of it.")),
@@ -156,6 +157,21 @@ def test_predict_of_a_table(shell: InteractiveShell, tuned: TunedAnswerer) -> No
         ("%predict qa --probabilities frame", "--probabilities: for models that label, and qa answers; a text that "),
         ("%predict qa frame --top-k 5", "--top-k: for models that write, and qa answers; a text that begins "),
         ('%predict qa "Who?" number', "'number' is an int, not a text with the answer in it"),
+        (
+            '%predict qa "Who?" noet',
+            "there is no 'noet' in this notebook (did you mean 'note'?); a context stands in quotes, or under a name",
+        ),
+        (
+            '%predict qa "Who?" nothing.like',
+            "there is no 'nothing.like' in this notebook; a context stands in quotes, or under a name",
+        ),
+        ('%predict qa "Who?" An owl.', "there is no 'An owl.' in this notebook; a context stands in quotes, or under "),
+        (
+            '%predict qa "Who?" note[:5]',
+            "'note[:5]' is an expression: write qa.ask(\"Who?\", note[:5]); a context stands in quotes",
+        ),
+        ("%predict qa 'Who?' note.upper()", "'note.upper()' is an expression: write qa.ask('Who?', note.upper())"),
+        ("%predict qa frame[:1]", "'frame[:1]' is an expression: write qa.predict(frame[:1]); a text stands in "),
         ("%predict qa", 'there is no question with a context: %predict qa "question" NAME, or %%predict qa with '),
         ("%predict qa who is it", "there is no question with a context: "),
         ("%%predict qa\nWho is it?", "the cell has no question with a context: "),

@@ -94,6 +94,46 @@ def test_what_is_cut_is_said(tokenizer: Any) -> None:
         encoded(data, tokenizer, 15)
 
 
+def test_an_answer_that_does_not_fit_is_cut_and_said(tokenizer: Any) -> None:
+    data = quiz(12)
+    data["answers"] = [answers["text"][0] for answers in data["answers"]]
+    data.loc[[103, 111], "answers"] = "an owl and " * 30
+    with pytest.raises(DataError) as caught:
+        encoded(data, tokenizer, truncate="error")
+    assert str(caught.value) == (
+        "2 answers too long for 64 tokens, half of which are for question and context (rows 103, 111): shorten them, "
+        "or say truncate = 'head' or 'tail'"
+    )
+    task, rows = encoded(data, tokenizer)
+    assert rows.train.index == list(data.index)  # a block a row, so that each has its question and its context
+    assert max(map(len, rows.train.ids)) <= 64
+    assert task.own()["longest"] == 32
+    whole = [*tokenizer(" " + ("an owl and " * 30).strip())["input_ids"], tokenizer.eos_token_id]
+    for number, row in enumerate(data.itertuples()):
+        long = row.Index in (103, 111)
+        told = whole[:32] if long else by_hand(row, [row.answers], tokenizer)[1]
+        assert rows.train.targets[number].tolist() == told
+        assert (tokenizer.eos_token_id in rows.train.targets[number]) is not long
+    assert rows.warnings[-1] == (
+        "2 of 12 training answers too long for 64 tokens, half of which are for question and context, lose their end "
+        "(rows 103, 111)"
+    )
+
+
+def test_a_validation_answer_is_scored_as_far_as_it_fits(tokenizer: Any) -> None:
+    valid = quiz(2).assign(answers=["an owl and " * 30, "an owl or a dog or both"])
+    _, rows = encoded(quiz(12), tokenizer, valid=valid)
+    assert rows.valid.index == [100, 101]
+    assert len(rows.valid.ids[0]) == 63
+    assert rows.valid.targets[1][-1] == tokenizer.eos_token_id  # longer than those of the training data, yet it fits
+    assert rows.warnings == [
+        "1 of 2 validation answers too long for 64 tokens, half of which are for question and context, lose their end "
+        "(row 100)"
+    ]
+    with pytest.raises(DataError, match=r"1 answer too long for 64 tokens, .* \(row 100\): shorten them"):
+        encoded(quiz(12), tokenizer, valid=valid, truncate="error")
+
+
 def test_a_tokenizer_without_an_end(tokenizer: Any) -> None:
     from types import SimpleNamespace
 
