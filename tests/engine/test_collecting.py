@@ -71,7 +71,7 @@ def test_memory_file_and_found_again(
     assert made.stored is not None
     assert found.stored is not None
     assert (made.stored.made, found.stored.made) == (True, False)
-    assert made.stored.path == found.stored.path == folder / f"{key}.arrow"
+    assert made.stored.path == found.stored.path == folder / f"{key}.gpt_magic.arrow"
 
 
 def test_notes_come_back_even_of_rows_that_made_none(folder: Path) -> None:
@@ -99,7 +99,7 @@ def test_targets_are_stored_as_narrow_as_told(folder: Path) -> None:
     rows = token_rows(0, [(4, 3)] * 50, (), np.int64)
     wide, narrow = collect(rows, "wide"), collect(rows, "narrow", dtype=np.int32)
     same(narrow, rows, np.int64)
-    assert (folder / "narrow.arrow").stat().st_size < (folder / "wide.arrow").stat().st_size
+    assert (folder / "narrow.gpt_magic.arrow").stat().st_size < (folder / "wide.gpt_magic.arrow").stat().st_size
     assert wide.targets == narrow.targets
 
 
