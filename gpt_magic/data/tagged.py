@@ -62,7 +62,7 @@ def read_tagged(options: Options, frame: "pd.DataFrame", say: Say = lambda _: No
         raise DataError(f"column {list(roles.columns.values())[1]!r} has no entity in any row: nothing to learn")
     check_alike([*types], findings)
     if options.valid is None:
-        texts = told(train.texts, "comparing sentences", say)
+        texts = _told(train, say).texts
         held, how = set_aside(texts, _rarest(tags, counts), options.valid_fraction, options.seed)
         train, valid = train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
         how += ", by each row's rarest entity" if how.startswith("stratified") else ""
@@ -71,8 +71,7 @@ def read_tagged(options: Options, frame: "pd.DataFrame", say: Say = lambda _: No
         find_roles_in_valid(valid_frame, roles)
         valid = check_sentences(valid_frame, roles, options.missing, findings, notes, "valid", say)
         check_known_types(valid, types, "valid, ", say)
-        parts = (replace(part, texts=told(part.texts, "comparing sentences", say)) for part in (train, valid))
-        check_leaks(*parts, findings)
+        check_leaks(_told(train, say), _told(valid, say), findings)
         how = "given"
     once = [kind for kind in types if counts[kind] == 1]
     if once:
@@ -80,6 +79,11 @@ def read_tagged(options: Options, frame: "pd.DataFrame", say: Say = lambda _: No
     if not len(valid):
         warn_unvalidated(options, how, findings)
     return TaggedData(roles, types, train, valid, how, len(frame), notes, findings)
+
+
+def _told(sentences: Sentences, say: Say) -> Sentences:
+    """The same sentences; ``say`` is told as their texts are looked at in turn."""
+    return replace(sentences, texts=told(sentences.texts, "comparing sentences", say))
 
 
 def _rarest(sentences: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Sequence[str]:
