@@ -27,6 +27,7 @@ from benchmarks.report import machine, table, write_json
 HERE = Path(__file__).resolve().parent
 ROWS = (10_000, 100_000, 1_000_000)
 SETTINGS = {"base": "nano", "baselines": False, "quiet": True}
+PIECE = 10_000  # rows that are written at once
 VALID = 2_000  # rows that the runs with steps validate on, whatever the number of rows to train
 CHILD = """
 import json, sys, time
@@ -54,6 +55,28 @@ def write_rows(rows: int, folder: Path) -> dict[str, Path]:
             writer.writerow([" ".join(rng.choices(words, k=rng.randint(6, 20))), rng.choice(["good", "bad"])])
     pd.read_csv(paths["csv"]).to_parquet(paths["parquet"])
     return paths
+
+
+def write_sentences(rows: int, folder: Path) -> Path:
+    """Made-up sentences, 6 to 20 words each with one or two entities, as lists of tokens and tags in Parquet."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = random.Random(0)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 9))) for _ in range(3000)]
+    tags = [["B-PER"], ["B-LOC", "I-LOC"], ["O", "O", "B-ORG", "O", "B-PER"]]
+    lists = pa.list_(pa.string())
+    path = folder / f"{rows}.tagged.parquet"
+    with pq.ParquetWriter(path, pa.schema([("tokens", lists), ("tags", lists)])) as writer:
+        for start in range(0, rows, PIECE):
+            lengths = [rng.randint(6, 20) for _ in range(min(PIECE, rows - start))]
+            marked = [["O"] * rng.randint(0, 1) + rng.choice(tags) for _ in lengths]
+            columns = {
+                "tokens": [rng.choices(words, k=length) for length in lengths],
+                "tags": [(marks + ["O"] * length)[:length] for marks, length in zip(marked, lengths, strict=True)],
+            }
+            writer.write_table(pa.table(columns, schema=writer.schema))
+    return path
 
 
 def measure(path: Path, cache: Path, **options: Any) -> Cell:
@@ -96,9 +119,14 @@ def cells_of(rows: int, folder: Path) -> list[Cell]:
     paths = write_rows(rows, folder)
     steps = {"max_steps": 20, "valid": str(write_rows(VALID, folder)["csv"])}
     preflights = [("pre-flight, first", {"dry_run": True}), ("pre-flight, again", {"dry_run": True})]
-    runs = {"csv": [*preflights, (f"20 steps, {VALID:,} rows to validate", steps)], "parquet": preflights}
+    paths["words with tags"] = write_sentences(rows, folder)
+    runs = {
+        "csv": [*preflights, (f"20 steps, {VALID:,} rows to validate", steps)],
+        "parquet": preflights,
+        "words with tags": preflights,
+    }
     for kind, path in paths.items():
-        cache = folder / f"cache-{rows}-{kind}"
+        cache = folder / f"cache-{rows}-{kind.replace(' ', '-')}"
         for what, options in runs[kind]:
             cell = {"rows": rows, "source": kind, "file_mb": round(path.stat().st_size / 1e6, 1), "what": what}
             cell |= measure(path, cache, **options)

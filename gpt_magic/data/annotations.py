@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpt_magic.data.checks import rows
-from gpt_magic.data.schemes import OUTSIDE, split_tag
+from gpt_magic.data.schemes import TagCount
 from gpt_magic.errors import DataError, a_kind, short
 
 _KEYS = ("start", "end", "label")
@@ -37,18 +37,21 @@ def plain_tags(cell: Any, column: str, where: str) -> list[str]:
     return tags
 
 
-def check_tags(sequences: Sequence[Sequence[str]], index: Sequence[Any], column: str, what: str) -> None:
-    """Raise `DataError` when types stand with and without a prefix, or there is nothing but bare types."""
-    bare = ((tag, row) for tags, row in zip(sequences, index, strict=True) for tag in tags if _is_bare(tag))
-    tag, row = next(bare, (OUTSIDE, None))
-    if tag == OUTSIDE:
+def check_tags(count: TagCount, row: Any, column: str, what: str) -> None:
+    """Raise `DataError` when types stand with and without a prefix, or there is nothing but bare types.
+
+    Args:
+        count: of all tags of a table.
+        row: the name of the first row with a bare type.
+    """
+    if not count.bare:
         return
-    if any(tag != OUTSIDE and not _is_bare(tag) for tags in sequences for tag in tags):
-        raise DataError(f"{what}, {rows([row])}: the tag {short(tag)} in {column!r} has no B- or I- before it")
-    if not any(tag == OUTSIDE for tags in sequences for tag in tags):
+    if count.prefixes != {""}:
+        raise DataError(f"{what}, {rows([row])}: the tag {short(count.bare)} in {column!r} has no B- or I- before it")
+    if not count.outside:
         raise DataError(
-            f"{what}: the tags in {column!r}, such as {short(tag)}, have no B- or I- before them, and none is 'O': "
-            "they do not mark entities"
+            f"{what}: the tags in {column!r}, such as {short(count.bare)}, have no B- or I- before them, and none is "
+            "'O': they do not mark entities"
         )
 
 
@@ -98,10 +101,6 @@ def _texts(cell: Any, noun: str, column: str, where: str, wanted: str) -> list[s
         if not isinstance(item, str):
             raise DataError(f"{where}: {noun} {number} in {column!r}, {short(item)}, is {a_kind(item)}; give {wanted}")
     return [str(item) for item in cell]
-
-
-def _is_bare(tag: str) -> bool:
-    return tag != OUTSIDE and not split_tag(tag)[0]
 
 
 def _entities(cell: Any, column: str, where: str) -> Sequence[Any]:

@@ -1,14 +1,16 @@
 """Cells of a table, read when they are asked for, and hashes that stand for texts."""
 
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from gpt_magic.lazy import At, Lazy
+from gpt_magic.lazy import At, Lazy, take
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 
 def cells(column: "pd.Series[Any] | pd.Index[Any]", at: At | None = None) -> Lazy[Any]:
@@ -37,6 +39,21 @@ def texts_of(column: "pd.Series[Any]", at: At | None = None) -> Lazy[str]:
     """The cells of a column of texts without gaps at positions."""
     found = cells(column, at)
     return Lazy(found.at, lambda some: [str(value) for value in found.read(some)])
+
+
+def told(items: Sequence[T], doing: str, say: Callable[[str], None]) -> Lazy[T]:
+    """The same items; ``say`` is told as they are looked at in turn, and may raise to end it.
+
+    Args:
+        doing: such as ``checking sentences``.
+    """
+
+    def read(at: At) -> list[T]:
+        if len(at) and at[0]:
+            say(f"{doing}, {at[0]:,} of {len(items):,} rows")
+        return list(take(items, at))
+
+    return Lazy(range(len(items)), read)
 
 
 def text_hashes(texts: Sequence[Hashable]) -> np.ndarray:

@@ -87,6 +87,8 @@ def blank(values: "pd.Series[Any]") -> "pd.Series[bool]":
     """Which values are missing, or texts without anything but white space."""
     import pandas as pd
 
+    if isinstance(values.dtype, pd.ArrowDtype) and values.dtype.pyarrow_dtype.num_fields:
+        return values.isna()  # lists and the like, none a text: no need to look into a file
     white = np.fromiter((isinstance(v, str) and not v.strip() for v in cells(values)), dtype=bool, count=len(values))
     return values.isna() | pd.Series(white, values.index)
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from gpt_magic.data.cells import cells, texts_of
+from gpt_magic.data.cells import cells, texts_of, told
 from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_positions
 from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import set_aside, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, OptionError, a_kind, short
 from gpt_magic.lazy import At, mapped, named, take
 from gpt_magic.options import Options
@@ -129,16 +130,16 @@ class PassageData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_passages(options: Options, frame: "pd.DataFrame") -> PassageData:
+def read_passages(options: Options, frame: "pd.DataFrame", say: Say = lambda _: None) -> PassageData:
     """Check the tables and settle who trains and who validates."""
     findings = Findings()
     roles = passage_roles(frame, options)
     style = style_of(roles)
-    train = check_passages(frame, roles.columns, options.missing, findings, "data")
+    train = check_passages(frame, roles.columns, options.missing, findings, "data", say)
     if options.valid is not None:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         find_roles_in_valid(valid_frame, roles)
-        valid = check_passages(valid_frame, roles.columns, options.missing, findings, "valid")
+        valid = check_passages(valid_frame, roles.columns, options.missing, findings, "valid", say)
         check_leaks(train, valid, findings)
         how = "given"
     else:
@@ -179,7 +180,12 @@ def style_of(roles: Roles) -> str:
 
 
 def check_passages(
-    frame: "pd.DataFrame", columns: Mapping[str, str], missing: str, findings: Findings, what: str
+    frame: "pd.DataFrame",
+    columns: Mapping[str, str],
+    missing: str,
+    findings: Findings,
+    what: str,
+    say: Say = lambda _: None,
 ) -> Passages:
     """Take a passage from every row, or say which rows have none.
 
@@ -199,7 +205,9 @@ def check_passages(
     if "messages" in columns:
         talks = cells(frame[columns["messages"]], at)
         passages = mapped(lambda talk, row: conversation(talk, f"{what}, row {row}"), talks, index)
-        deque(passages, maxlen=0)  # each is checked before anything is made of the first
+        deque(
+            told(passages, "checking conversations", say), maxlen=0
+        )  # each is checked before anything is made of the first
     else:
         texts = [texts_of(frame[column], at) for column in columns.values()]
         passages = mapped(prompt_and_completion if "prompt" in columns else document, *texts)

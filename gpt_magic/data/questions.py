@@ -9,6 +9,7 @@ from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.references import locate, read_references
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, plural
 from gpt_magic.options import Options
 
@@ -87,7 +88,7 @@ class AnswerData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_questions(options: Options, frame: "pd.DataFrame") -> AnswerData:
+def read_questions(options: Options, frame: "pd.DataFrame", say: Say = lambda _: None) -> AnswerData:
     """Check the tables and settle who trains and who validates; a context stays on one side."""
     style = DEFAULT_STYLE if options.style == "auto" else str(options.style)
     findings = Findings()
@@ -96,7 +97,7 @@ def read_questions(options: Options, frame: "pd.DataFrame") -> AnswerData:
         findings.warnings.append("answer_start does nothing for style = 'write'")
     train = check_questions(frame, roles.columns, options.missing, findings, "data", style == "extract")
     if options.valid is not None:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         needed = {role: column for role, column in roles.columns.items() if role != "answer_start"}
         find_roles_in_valid(valid_frame, Roles(needed, roles.found))
         valid = check_questions(valid_frame, roles.columns, options.missing, findings, "valid", style == "extract")

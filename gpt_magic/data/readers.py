@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -134,9 +135,10 @@ def _read_parquet(path: Path, _: str, say: Say) -> tuple["pd.DataFrame", int]:
     return parquet_in_pieces(path, say) if _is_big(path) else pd.read_parquet(path), 0
 
 
-def _read_conll(path: Path, *_: Any) -> tuple["pd.DataFrame", int]:
+def _read_conll(path: Path, what: str, say: Say) -> tuple["pd.DataFrame", int]:
+    streamed = partial(records_in_pieces, what=what, name=path.name, say=say)
     with _open(path) as file:
-        return read_conll(file), 0
+        return read_conll(file, streamed if _is_big(path) else None), 0
 
 
 def _open(path: Path, newline: str | None = None) -> TextIO:

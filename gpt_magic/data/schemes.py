@@ -23,12 +23,16 @@ class TagCount:
         begun: entities that begin with a prefix that says so, where none of their type goes before.
         unbegun: entities that begin with one that should only go on.
         changed: tags that BIO writes otherwise.
+        bare: the first tag that is a bare type; empty without any.
+        outside: words that are no entity.
     """
 
     prefixes: set[str]
     begun: int = 0
     unbegun: int = 0
     changed: int = 0
+    bare: str = ""
+    outside: int = 0
 
     @property
     def scheme(self) -> str:
@@ -67,11 +71,13 @@ def to_bio(tags: Sequence[str], count: TagCount) -> list[str]:
     for tag in tags:
         if tag == OUTSIDE:
             before = going = ""
+            count.outside += 1
             made.append(OUTSIDE)
             continue
         prefix, kind = split_tag(tag)
         begins = prefix in _BEGINS or kind != going
         count.prefixes.add(prefix)
+        count.bare = count.bare or (tag if not prefix else "")
         count.begun += prefix in _BEGINS and kind != before
         count.unbegun += begins and prefix not in _BEGINS
         made.append(intern(f"{'B' if begins else 'I'}-{kind}"))

@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +227,33 @@ def _named(frame: Any, dataset: Any) -> Any:
             frame[column] = pd.Categorical.from_codes(numbers, names)
         of_each = getattr(getattr(feature, "feature", None), "names", None)
         if of_each and column in frame.columns:
-            known = dict(enumerate(of_each))  # a number without a name is left for the reader to refuse
-            cells = (cell.tolist() if hasattr(cell, "tolist") else cell for cell in frame[column])
-            frame[column] = [[known.get(n, n) for n in cell] if isinstance(cell, list) else None for cell in cells]
+            frame[column] = _names_in_lists(frame[column], of_each)
     return frame
+
+
+def _names_in_lists(column: "pd.Series[Any]", names: Sequence[str]) -> Any:
+    """Lists of class numbers as lists of names; a number without a name is left for the reader to refuse."""
+    named = _names_in_file(column, names)
+    if named is not None:
+        return named
+    known = dict(enumerate(names))
+    cells = (cell.tolist() if hasattr(cell, "tolist") else cell for cell in column)
+    return [[known.get(n, n) for n in cell] if isinstance(cell, list) else None for cell in cells]
+
+
+def _names_in_file(column: "pd.Series[Any]", names: Sequence[str]) -> "pd.Series[Any] | None":
+    """Names over the numbers of lists that lie in a file, none of them copied; None for what is not so."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if not isinstance(column.array, pd.arrays.ArrowExtensionArray):
+        return None
+    pieces = []
+    for chunk in column.array.__arrow_array__().chunks:
+        mask = chunk.is_null() if chunk.null_count else None
+        try:
+            values = pa.DictionaryArray.from_arrays(chunk.values, pa.array(names))
+            pieces.append(type(chunk).from_arrays(chunk.offsets, values, mask=mask))
+        except pa.ArrowException:  # a number without a name
+            return None
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array(pieces)), column.index, copy=False)

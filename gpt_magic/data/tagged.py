@@ -1,57 +1,32 @@
 """Tables to checked and split sentences whose words have tags. Needs neither torch nor a tokenizer."""
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from gpt_magic.data.annotations import check_tags, plain_tags, plain_tokens, read_entities
-from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_rows
+from gpt_magic.data.cells import cells, texts_of, told
+from gpt_magic.data.checks import Findings, blank, check_leaks, check_texts, rows, whole_positions
 from gpt_magic.data.classes import check_alike
 from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.conll import LEFT_OUT
 from gpt_magic.data.schemes import OUTSIDE, TagCount, to_bio, types_of
+from gpt_magic.data.sentences import Parsed, Sentences, keep
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.splits import set_aside, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.data.words import cut_words, join_words, split_words
 from gpt_magic.errors import DataError, OptionError, listing, plural, short
+from gpt_magic.lazy import At, named, take
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Sentences:
-    """Checked sentences, in the order of the table.
-
-    Attributes:
-        texts: one a row, never empty.
-        words: start and end of each word in its text, ``(words, 2)`` each.
-        tags: a BIO tag of each word.
-        index: the table's index values, for messages.
-    """
-
-    texts: list[str]
-    words: list[np.ndarray]
-    tags: list[list[str]]
-    index: list[Any]
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def take(self, positions: Iterable[int]) -> "Sentences":
-        """The sentences at ``positions``."""
-        chosen = list(positions)
-        return Sentences(
-            [self.texts[i] for i in chosen],
-            [self.words[i] for i in chosen],
-            [self.tags[i] for i in chosen],
-            [self.index[i] for i in chosen],
-        )
 
 
 @dataclass
@@ -75,27 +50,28 @@ class TaggedData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_tagged(options: Options, frame: "pd.DataFrame") -> TaggedData:
+def read_tagged(options: Options, frame: "pd.DataFrame", say: Say = lambda _: None) -> TaggedData:
     """Check the tables and settle who trains and who validates."""
     findings, notes = Findings(), list[tuple[str, str]]()
     roles = tag_roles(frame, options)
-    train = check_sentences(frame, roles, options.missing, findings, notes, "data")
-    counts = Counter(tag[2:] for tags in train.tags for tag in tags if tag.startswith("B-"))
-    types = types_of(train.tags)
+    train = check_sentences(frame, roles, options.missing, findings, notes, "data", say)
+    tags = told(train.tags, "counting entities", say)
+    counts = Counter(tag[2:] for row in tags for tag in row if tag.startswith("B-"))
+    types = sorted(counts)
     if not types:
         raise DataError(f"column {list(roles.columns.values())[1]!r} has no entity in any row: nothing to learn")
     check_alike([*types], findings)
     if options.valid is None:
-        rarest = [min(types_of([tags]), key=lambda kind: (counts[kind], kind), default="") for tags in train.tags]
-        kept, aside, how = split(train.texts, rarest, options.valid_fraction, options.seed)
-        train, valid = train.take(kept), train.take(aside)
+        texts = _told(train, say).texts
+        held, how = set_aside(texts, _rarest(tags, counts), options.valid_fraction, options.seed)
+        train, valid = train.take(np.flatnonzero(~held)), train.take(np.flatnonzero(held))
         how += ", by each row's rarest entity" if how.startswith("stratified") else ""
     else:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         find_roles_in_valid(valid_frame, roles)
-        valid = check_sentences(valid_frame, roles, options.missing, findings, notes, "valid")
-        check_known_types(valid, types, "valid, ")
-        check_leaks(train, valid, findings)
+        valid = check_sentences(valid_frame, roles, options.missing, findings, notes, "valid", say)
+        check_known_types(valid, types, "valid, ", say)
+        check_leaks(_told(train, say), _told(valid, say), findings)
         how = "given"
     once = [kind for kind in types if counts[kind] == 1]
     if once:
@@ -103,6 +79,19 @@ def read_tagged(options: Options, frame: "pd.DataFrame") -> TaggedData:
     if not len(valid):
         warn_unvalidated(options, how, findings)
     return TaggedData(roles, types, train, valid, how, len(frame), notes, findings)
+
+
+def _told(sentences: Sentences, say: Say) -> Sentences:
+    """The same sentences; ``say`` is told as their texts are looked at in turn."""
+    return replace(sentences, texts=told(sentences.texts, "comparing sentences", say))
+
+
+def _rarest(sentences: Sequence[Sequence[str]], counts: Mapping[str, int]) -> Sequence[str]:
+    """The type of each sentence's rarest entity; an empty text where there is none."""
+    order = sorted(counts, key=lambda kind: (counts[kind], kind))
+    place = {kind: number for number, kind in enumerate(order)}
+    ranks = (min((place[tag[2:]] for tag in tags if tag != OUTSIDE), default=len(order)) for tags in sentences)
+    return named(np.fromiter(ranks, dtype=np.int32, count=len(sentences)), [*order, ""])
 
 
 def is_tagged(options: Options, frame: "pd.DataFrame") -> bool:
@@ -143,34 +132,34 @@ def check_sentences(
     findings: Findings,
     notes: list[tuple[str, str]],
     what: str,
+    say: Say = lambda _: None,
 ) -> Sentences:
-    """Take a sentence from every row, or say which rows have none.
+    """Take a sentence from every row, or say which rows have none; ``say`` is told how far it is and may raise.
 
     Raises:
         DataError: something is missing or of a kind that cannot be used (with ``missing="drop"`` missing ones are
             left out and counted in ``findings``).
     """
-    import pandas as pd
-
     first, second = roles.columns.values()
+    looked_at = frame
     if "tokens" in roles.columns:
-        tokens = [None if is_blank(cell) else cell for cell in frame[first]]
-        frame = frame.assign(**{first: pd.Series(tokens, frame.index, dtype=object)})
+        looked_at = frame.assign(**{first: _filled(frame[first], say)})
     else:
         check_texts(frame[first], f"column {first!r}", what)
     both = f"both {' and '.join(f'{role} in {column!r}' for role, column in roles.columns.items())}"
-    kept = whole_rows(frame, (first, second), missing, findings, what, both, f"without {' or '.join(roles.columns)}")
+    lacking = f"without {' or '.join(roles.columns)}"
+    at = whole_positions(looked_at, (first, second), missing, findings, what, both, lacking)
     if LEFT_OUT in frame.attrs:
         said = " and ".join(plural(count, lines) for lines, count in frame.attrs[LEFT_OUT].items())
         notes.append((f"lines of {what}", f"{said} left out"))
     read = _from_tokens if "tokens" in roles.columns else _from_spans
-    return read(kept, (first, second), notes, what)
+    return read(frame, (first, second), at, notes, what, say)
 
 
-def check_known_types(sentences: Sentences, types: Sequence[str], where: str) -> None:
+def check_known_types(sentences: Sentences, types: Sequence[str], where: str, say: Say = lambda _: None) -> None:
     """Raise `DataError` when an entity has a type that the model cannot have."""
     known = set(types)
-    for tags, row in zip(sentences.tags, sentences.index, strict=True):
+    for tags, row in zip(told(sentences.tags, "comparing entities", say), sentences.index, strict=True):
         for kind in types_of([tags]):
             if kind not in known:
                 raise DataError(
@@ -179,56 +168,77 @@ def check_known_types(sentences: Sentences, types: Sequence[str], where: str) ->
                 )
 
 
-def _from_tokens(frame: "pd.DataFrame", columns: tuple[str, str], notes: list[tuple[str, str]], what: str) -> Sentences:
-    read: list[tuple[list[str], list[str]]] = []
-    blanks = 0
-    for row, tokens, tags in zip(frame.index, *(frame[column] for column in columns), strict=True):
-        where = f"{what}, row {row}"
-        words, marks = plain_tokens(tokens, columns[0], where), plain_tags(tags, columns[1], where)
-        if len(words) != len(marks):
-            raise DataError(f"{where}: {len(words)} tokens in {columns[0]!r}, but {len(marks)} tags in {columns[1]!r}")
-        full = [i for i, word in enumerate(words) if word.strip()]
-        blanks += len(words) - len(full)
-        read.append(([words[i] for i in full], [marks[i] for i in full]))
-    index = list(frame.index)
-    check_tags([tags for _, tags in read], index, columns[1], what)
-    count, bio, repaired = TagCount(set()), list[list[str]](), list[Any]()
-    for (_, tags), row in zip(read, index, strict=True):
-        before = count.unbegun
-        bio.append(to_bio(tags, count))
-        repaired += [row] * (count.unbegun > before)
+def _filled(column: "pd.Series[Any]", say: Say) -> np.ndarray:
+    """One for each list with a token that has a character, else NaN, ``(rows,)``."""
+    empty = (is_blank(cell) for cell in told(cells(column), "looking for empty sentences", say))
+    bad = blank(column).to_numpy() | np.fromiter(empty, dtype=bool, count=len(column))
+    return np.where(bad, np.nan, 1.0)
+
+
+def _from_tokens(
+    frame: "pd.DataFrame", columns: tuple[str, str], at: At, notes: list[tuple[str, str]], what: str, say: Say
+) -> Sentences:
+    index, count = cells(frame.index, at), TagCount(set())
+    repaired: array[int] = array("q")
+    blanks, first_bare = 0, None
+
+    def parsed() -> Iterator[Parsed]:
+        nonlocal blanks, first_bare
+        both = (cells(frame[column], at) for column in columns)
+        for number, (row, tokens, tags) in enumerate(zip(told(index, "checking sentences", say), *both, strict=True)):
+            where = f"{what}, row {row}"
+            words, marks = plain_tokens(tokens, columns[0], where), plain_tags(tags, columns[1], where)
+            if len(words) != len(marks):
+                raise DataError(
+                    f"{where}: {len(words)} tokens in {columns[0]!r}, but {len(marks)} tags in {columns[1]!r}"
+                )
+            full = [i for i, word in enumerate(words) if word.strip()]
+            blanks += len(words) - len(full)
+            bare, unbegun = count.bare, count.unbegun
+            bio = to_bio([marks[i] for i in full], count)
+            if count.unbegun > unbegun:
+                repaired.append(number)
+            if count.bare != bare:
+                first_bare = row
+            yield *join_words([words[i] for i in full]), bio
+
+    sentences = keep(parsed(), index)
+    check_tags(count, first_bare, columns[1], what)
     said = count.scheme
     if said != "BIO":
         said += f", {plural(count.changed, 'tag')} rewritten as BIO"
     if count.repaired:
-        said += f", {count.repaired:,} entities begun where they had no B ({rows(repaired)})"
+        said += f", {count.repaired:,} entities begun where they had no B ({rows(take(index, np.array(repaired)))})"
     notes.append((f"tags of {what}", said))
     if blanks:
         notes.append((f"tokens of {what}", f"{blanks:,} without a character left out"))
-    joined = [join_words(words) for words, _ in read]
-    return Sentences([text for text, _ in joined], [words for _, words in joined], bio, index)
+    return sentences
 
 
-def _from_spans(frame: "pd.DataFrame", columns: tuple[str, str], notes: list[tuple[str, str]], what: str) -> Sentences:
-    made = Sentences([], [], [], list(frame.index))
-    cuts = trimmed = 0
-    for row, value, entities in zip(frame.index, *(frame[column] for column in columns), strict=True):
-        text = str(value)
-        spans, more = read_entities(entities, text, columns[1], f"{what}, row {row}")
-        words, cut = cut_words(split_words(text), (edge for start, end, _ in spans for edge in (start, end)))
-        cuts, trimmed = cuts + cut, trimmed + more
-        tags = [OUTSIDE] * len(words)
-        for start, end, kind in spans:
-            first, last = np.searchsorted(words[:, 0], (start, end)).tolist()
-            tags[first:last] = [f"B-{kind}", *[f"I-{kind}"] * (last - first - 1)]
-        made.texts.append(text)
-        made.words.append(words)
-        made.tags.append(tags)
+def _from_spans(
+    frame: "pd.DataFrame", columns: tuple[str, str], at: At, notes: list[tuple[str, str]], what: str, say: Say
+) -> Sentences:
+    index, texts, cuts, trimmed = cells(frame.index, at), texts_of(frame[columns[0]], at), 0, 0
+
+    def parsed() -> Iterator[Parsed]:
+        nonlocal cuts, trimmed
+        marked = cells(frame[columns[1]], at)
+        for row, text, entities in zip(told(index, "checking sentences", say), texts, marked, strict=True):
+            spans, more = read_entities(entities, text, columns[1], f"{what}, row {row}")
+            words, cut = cut_words(split_words(text), (edge for start, end, _ in spans for edge in (start, end)))
+            cuts, trimmed = cuts + cut, trimmed + more
+            tags = [OUTSIDE] * len(words)
+            for start, end, kind in spans:
+                first, last = np.searchsorted(words[:, 0], (start, end)).tolist()
+                tags[first:last] = [f"B-{kind}", *[f"I-{kind}"] * (last - first - 1)]
+            yield text, words, tags
+
+    sentences = keep(parsed(), index, texts)
     if cuts:
         notes.append((f"words of {what}", f"{cuts:,} cut in two where an entity begins or ends within them"))
     if trimmed:
         notes.append((f"entities of {what}", f"{trimmed:,} without the white space at their ends"))
-    return made
+    return sentences
 
 
 def is_list(cell: Any) -> bool:

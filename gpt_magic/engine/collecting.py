@@ -10,7 +10,7 @@ import numpy as np
 
 from gpt_magic import store
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.ragged import Ragged
+from gpt_magic.engine.ragged import from_lists, to_lists
 from gpt_magic.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def _batch(piece: Sequence[TokenRow], dtype: type | None, notes: Mapping[str, "a
     ids, scored, targets, names = zip(*piece, strict=True)
     shape = targets[0].shape[1:]
     columns = {
-        "ids": _lists(ids, np.int32),
-        "scored": _lists(scored, np.int32),
-        "targets": _lists(targets, dtype or targets[0].dtype),
+        "ids": to_lists(ids, np.int32),
+        "scored": to_lists(scored, np.int32),
+        "targets": to_lists(targets, dtype or targets[0].dtype),
         _NAME: pa.array([str(name).encode(errors="replace").decode() for name in names], pa.large_string()),
     }
     for name, numbers in notes.items():  # all of them in the list of the first row
@@ -109,35 +109,19 @@ def _batch(piece: Sequence[TokenRow], dtype: type | None, notes: Mapping[str, "a
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
 
 
-def _lists(rows: Sequence[np.ndarray], dtype: Any) -> Any:
-    import pyarrow as pa
-
-    ends = np.cumsum([0, *(row.size for row in rows)])
-    values = np.concatenate([row.reshape(-1) for row in rows]).astype(dtype, copy=False)
-    return pa.LargeListArray.from_arrays(pa.array(ends), pa.array(values))
-
-
 def _encoded(stored: store.Stored, notes: Iterable[str], names: list[Any] | None) -> Encoded:
     """The rows of a table; ``names`` are those of the rows where they were kept as they came."""
     table = stored.table
     shape = tuple(json.loads(table.schema.metadata[b"shape"]))
     whole = np.issubdtype(table.schema.field("targets").type.value_type.to_pandas_dtype(), np.integer)
     return Encoded(
-        ids=Ragged(_flat(table.column("ids"))),
-        scored=Ragged(_flat(table.column("scored")), np.int64),
-        targets=Ragged(_flat(table.column("targets"), shape), np.int64 if whole else None),
+        ids=from_lists(table.column("ids")),
+        scored=from_lists(table.column("scored"), dtype=np.int64),
+        targets=from_lists(table.column("targets"), shape, np.int64 if whole else None),
         index=names if names is not None else _texts(table.column(_NAME)),
-        notes={name: Ragged(_flat(table.column(_NOTE + name))).flat() for name in notes},
+        notes={name: from_lists(table.column(_NOTE + name)).flat() for name in notes},
         stored=stored,
     )
-
-
-def _flat(column: Any, shape: tuple[int, ...] = ()) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Values ``(total, *shape)`` and offsets of each piece of a column of lists, as views."""
-    pieces = [(chunk.values.to_numpy(), chunk.offsets.to_numpy()) for chunk in column.chunks]
-    if shape:
-        return [(values.reshape(-1, *shape), offsets // np.prod(shape)) for values, offsets in pieces]
-    return pieces
 
 
 def _texts(column: Any) -> Sequence[str]:

@@ -2,9 +2,12 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Ragged(Sequence[np.ndarray]):
@@ -66,6 +69,23 @@ class Ragged(Sequence[np.ndarray]):
 def one_a_row(values: np.ndarray) -> Ragged:
     """Rows of one value each, from ``(rows, ...)``."""
     return Ragged([(values, np.arange(len(values) + 1, dtype=np.int32))])
+
+
+def to_lists(rows: Sequence[np.ndarray], dtype: Any) -> "pa.LargeListArray":
+    """Rows as a column of an Arrow table, the values of each one after the other."""
+    import pyarrow as pa
+
+    ends = np.cumsum([0, *(row.size for row in rows)])
+    values = np.concatenate([row.reshape(-1) for row in rows]).astype(dtype, copy=False)
+    return pa.LargeListArray.from_arrays(pa.array(ends), pa.array(values))
+
+
+def from_lists(column: Any, shape: tuple[int, ...] = (), dtype: type | None = None) -> Ragged:
+    """Rows of an Arrow column that `to_lists` made, of values ``(total, *shape)``, as views; ``dtype`` as `Ragged`."""
+    pieces = [(chunk.values.to_numpy(), chunk.offsets.to_numpy()) for chunk in column.chunks]
+    if shape:
+        pieces = [(values.reshape(-1, *shape), offsets // np.prod(shape)) for values, offsets in pieces]
+    return Ragged(pieces, dtype)
 
 
 def lengths(rows: Sequence[np.ndarray]) -> np.ndarray:

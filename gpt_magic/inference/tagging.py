@@ -1,6 +1,6 @@
 """Words through a trained tagger: their log-probabilities, and the likeliest tags that make whole entities."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -24,7 +24,7 @@ def logits(model: Any, hidden: Tensor) -> Tensor:
 def score_words(
     model: nn.Module,
     rows: Encoded,
-    windows: Sequence[int],
+    windows: Iterable[int],
     hidden: Hidden = hidden_packed,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[np.ndarray]:

@@ -1,14 +1,14 @@
 """How well entities are found: counts that grow text by text, and what they are worth; the baseline to beat."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gpt_magic.data.schemes import OUTSIDE, TagCount, bio_labels, to_bio
-from gpt_magic.data.tagged import Sentences
+from gpt_magic.data.sentences import Sentences
 from gpt_magic.errors import plural
 from gpt_magic.inference.tagging import entities
 
@@ -109,15 +109,23 @@ def tag_numbers(tags: Sequence[str], types: Sequence[str]) -> np.ndarray:
     return np.array([number[tag] for tag in tags], dtype=np.int64)
 
 
-def frequent_tags(train: Sentences, valid: Sentences, types: Sequence[str]) -> Found:
-    """What is found in ``valid`` by giving each word its most frequent tag in ``train``, and ``O`` to unknown ones."""
+def frequent_tags(
+    train: Sentences, valid: Sentences, types: Sequence[str], check: Callable[[], None] = lambda: None
+) -> Found:
+    """What is found in ``valid`` by giving each word its most frequent tag in ``train``, and ``O`` to unknown ones.
+
+    Args:
+        check: called now and then; may raise to end the work.
+    """
     seen: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for text, words, tags in zip(train.texts, train.words, train.tags, strict=True):
+        check()
         for (start, end), tag in zip(words.tolist(), tags, strict=True):
             seen[text[start:end]][tag] += 1
     usual = {word: counts.most_common(1)[0][0] for word, counts in seen.items()}
     found = Found(types)
     for text, words, tags in zip(valid.texts, valid.words, valid.tags, strict=True):
+        check()
         said = [usual.get(text[start:end], OUTSIDE) for start, end in words.tolist()]
         found.add(tag_numbers(tags, types), tag_numbers(to_bio(said, TagCount(set())), types))
     return found

@@ -1,6 +1,7 @@
 """Words to tokens for tagging: what of a text is read in one row, and at which token each word is scored."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -10,8 +11,11 @@ import numpy as np
 from gpt_magic.data.checks import rows
 from gpt_magic.data.tokens import token_ids
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.collecting import collect
+from gpt_magic.engine.collecting import TokenRow, collect
 from gpt_magic.errors import DataError, OptionError
+from gpt_magic.lazy import take
+from gpt_magic.tasks.keys import token_key
+from gpt_magic.tasks.task import Check
 
 _TEXTS = 500  # whose words go through the tokenizer together
 _BETWEEN = "\n"  # what stands between a text and its second reading
@@ -45,14 +49,14 @@ class Tally:
     """What is known of the texts when their rows are made.
 
     Attributes:
-        windows: rows of each text.
-        lengths: tokens of each text.
+        windows: rows of each text, ``(texts,)``.
+        lengths: tokens of each text, ``(texts,)``.
         long: names of the rows with a word that is longer than what is read at once.
     """
 
-    windows: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    long: list[Any] = field(default_factory=list)
+    windows: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    lengths: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    long: Sequence[Any] = ()
 
 
 class Reader:
@@ -83,10 +87,12 @@ class Reader:
         self,
         texts: Sequence[str],
         words: Sequence[np.ndarray],
-        targets: Iterable[np.ndarray],
+        targets: Sequence[np.ndarray],
         index: Sequence[Any],
         tally: Tally,
-        check: Any = lambda: None,
+        check: Check = lambda: None,
+        watch: Callable[[Iterator[Spelled]], Iterator[Spelled]] = iter,
+        cached: bool = False,
     ) -> Encoded:
         """Rows for the loop, those of one text one after another.
 
@@ -95,27 +101,36 @@ class Reader:
             words: start and end of each word of each text, ``(words, 2)``.
             targets: what is expected of each word of each text, ``(words,)``.
             index: the rows' names.
-            tally: is added to.
+            tally: is filled.
             check: called now and then; may raise to end the work.
+            watch: what the tokens go through, one text after the other.
+            cached: whether to find, or keep, the tokens of a large table.
         """
-        return collect(self._rows(texts, words, targets, index, tally, check))
+        key, need = None, 0
+        if cached:
+            content = _content(texts, words, targets, index, check)
+            key, need = token_key(self._tokenizer, content, "tags of words", self.limit, self._repeat)
+        notes = {name: array("q") for name in ("windows", "lengths", "long")}
+        spelled = watch(spell(texts, words, self._tokenizer, index, check))
+        rows = self._rows(spelled, targets, index, notes)
+        found = collect(rows, key, dtype=np.int32, notes=notes, need=need * (1 + self._repeat))
+        tally.windows, tally.lengths = found.notes["windows"], found.notes["lengths"]
+        tally.long = take(index, found.notes["long"])
+        return found
 
     def _rows(
         self,
-        texts: Sequence[str],
-        words: Sequence[np.ndarray],
-        targets: Iterable[np.ndarray],
+        spelled: Iterator[Spelled],
+        targets: Sequence[np.ndarray],
         index: Sequence[Any],
-        tally: Tally,
-        check: Any,
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Any]]:
-        spelled = spell(texts, words, self._tokenizer, index, check)
-        for one, expected, row in zip(spelled, targets, index, strict=True):
+        notes: Mapping[str, "array[int]"],
+    ) -> Iterator[TokenRow]:
+        for number, (one, expected, row) in enumerate(zip(spelled, targets, index, strict=True)):
             parts = windows(one.last, self.limit, both_sides=self._repeat)
-            tally.windows.append(len(parts))
-            tally.lengths.append(len(one.ids))
+            notes["windows"].append(len(parts))
+            notes["lengths"].append(len(one.ids))
             if int(np.diff(one.last, prepend=-1).max()) > self.limit:
-                tally.long.append(row)
+                notes["long"].append(number)
             for part in parts:
                 ids, at = one.ids[part.start : part.end], one.last[part.first : part.stop] - part.start
                 if self._repeat:
@@ -125,7 +140,11 @@ class Reader:
 
 
 def spell(
-    texts: Sequence[str], words: Sequence[np.ndarray], tokenizer: Any, index: Sequence[Any], check: Any = lambda: None
+    texts: Sequence[str],
+    words: Sequence[np.ndarray],
+    tokenizer: Any,
+    index: Sequence[Any],
+    check: Check = lambda: None,
 ) -> Iterator[Spelled]:
     """Token ids of each text, every word with the white space before it spelled by itself.
 
@@ -135,16 +154,25 @@ def spell(
         DataError: a text is no valid Unicode, or a word has no tokens.
     """
     for begin in range(0, len(texts), _TEXTS):
-        some = range(begin, min(begin + _TEXTS, len(texts)))
-        ends = [[0, *words[i][:, 1].tolist()] for i in some]
-        parts = [texts[i][start:end] for i, edges in zip(some, ends, strict=True) for start, end in pairwise(edges)]
-        names = [index[i] for i in some for _ in range(len(words[i]))]
+        here = slice(begin, begin + _TEXTS)
+        few, rows_here = list(zip(texts[here], words[here], strict=True)), index[here]
+        parts = [text[start:end] for text, at in few for start, end in pairwise([0, *at[:, 1].tolist()])]
+        names = [row for (_, at), row in zip(few, rows_here, strict=True) for _ in range(len(at))]
         ids = token_ids(parts, tokenizer, names, check, whole=False)
-        for i in some:
-            pieces = [next(ids) for _ in range(len(words[i]))]
+        for (_, at), row in zip(few, rows_here, strict=True):
+            pieces = [next(ids) for _ in range(len(at))]
             if not all(pieces):
-                raise DataError(f"the tokenizer makes no tokens of a word of {rows([index[i]])}: remove it")
+                raise DataError(f"the tokenizer makes no tokens of a word of {rows([row])}: remove it")
             yield Spelled(np.array([token for piece in pieces for token in piece], dtype=np.int32), scored(pieces))
+
+
+def _content(
+    texts: Sequence[str], words: Sequence[np.ndarray], targets: Sequence[np.ndarray], index: Sequence[Any], check: Check
+) -> Iterator[str]:
+    """All that differs from row to row, as texts."""
+    for text, at, expected, row in zip(texts, words, targets, index, strict=True):
+        check()
+        yield from (text, at.tobytes().decode("latin-1"), expected.tobytes().decode("latin-1"), str(row))
 
 
 def scored(pieces: Sequence[Sequence[int]]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -10,12 +11,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from gpt_magic.data.schemes import bio_labels
-from gpt_magic.data.tagged import Sentences, TaggedData
+from gpt_magic.data.sentences import Sentences
+from gpt_magic.data.tagged import TaggedData
 from gpt_magic.data.tokens import length_facts, length_picture
 from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.events import Control, StopRequested
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import listing, plural
 from gpt_magic.inference.tagging import best_tags, logits, score_words
+from gpt_magic.lazy import mapped
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_tagger
 from gpt_magic.tasks.entities import Found, frequent_tags, nothing_found, tag_numbers
@@ -48,10 +52,10 @@ class TagTask(Task):
         data = self.data
         self.tokenizer = tokenizer
         reader, tally = Reader(tokenizer, limit, self.options.repeat), Tally()
-        train = self._encode(reader, data.train, tally, check)
-        valid = self._encode(reader, data.valid, self._valid, check)
-        lengths = np.array(tally.lengths)
-        facts = [*data.notes, *_entity_facts(data), *length_facts(lengths, int(train.lengths().sum()))]
+        train = self._encode(reader, data.train, tally, check, 0)
+        valid = self._encode(reader, data.valid, self._valid, check, len(data.train))
+        lengths = tally.lengths
+        facts = [*data.notes, *_entity_facts(data, check), *length_facts(lengths, int(train.lengths().sum()))]
         if self.options.repeat:
             facts.append(("repeat", "every text is read twice, and tagged at the second reading"))
         windows = len(train) > len(data.train)
@@ -61,7 +65,7 @@ class TagTask(Task):
             f"{plural(len(long), f'{what} row')} with a word that is longer than what is read at once, so only its end "
             f"is read (rows {listing(long)})"
             for what, long in (("training", tally.long), ("validation", self._valid.long))
-            if long
+            if len(long)
         ]
         return Rows(
             train=train,
@@ -82,10 +86,13 @@ class TagTask(Task):
         loss, found = measure(model, rows, self._valid, tags, self.data.types, hidden, check)
         return {"loss": loss, **found.scores(), "words": found.words}
 
-    def compare(self, stop: Event) -> tuple[list[Row], list[str]]:  # noqa: ARG002  # it takes a moment
+    def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
         """The most frequent tag of each word, and no entity at all."""
         data = self.data
-        usual = frequent_tags(data.train, data.valid, data.types).scores()
+        try:
+            usual = frequent_tags(data.train, data.valid, data.types, Control(stop).check).scores()
+        except StopRequested:
+            return [], ["no baselines: stopped while words and their tags were counted"]
         said = {"most frequent tag of each word": usual, "no entities at all": nothing_found(data.valid)}
         return [(who, [scores[name] for name in self.scores]) for who, scores in said.items()], []
 
@@ -93,9 +100,18 @@ class TagTask(Task):
         """The types of entities, and whether texts are read twice."""
         return {"types": list(self.data.types), "repeat": bool(self.options.repeat)}
 
-    def _encode(self, reader: Reader, sentences: Sentences, tally: Tally, check: Check) -> Encoded:
-        targets = (tag_numbers(tags, self.data.types) for tags in sentences.tags)
-        return reader.encode(sentences.texts, sentences.words, targets, sentences.index, tally, check)
+    def _encode(self, reader: Reader, sentences: Sentences, tally: Tally, check: Check, before: int) -> Encoded:
+        """Rows for the loop, made anew or found; ``before`` rows of others were made."""
+        return reader.encode(
+            sentences.texts,
+            sentences.words,
+            mapped(partial(tag_numbers, types=self.data.types), sentences.tags),
+            sentences.index,
+            tally,
+            check,
+            watch=lambda rows: self.watched(rows, before),
+            cached=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -140,14 +156,18 @@ def measure(
     return nats / max(found.words, 1), found
 
 
-def _entity_facts(data: TaggedData) -> list[tuple[str, str]]:
-    tags = data.train.tags
-    counts = Counter(tag[2:] for row in tags for tag in row if tag.startswith("B-"))
+def _entity_facts(data: TaggedData, check: Check) -> list[tuple[str, str]]:
+    counts: Counter[str] = Counter()
+    within = words = 0
+    for tags in data.train.tags:
+        check()
+        begun = [tag[2:] for tag in tags if tag.startswith("B-")]
+        counts.update(begun)
+        within += bool(begun)
+        words += len(tags)
     total = counts.total()
     shares = listing(f"{kind} {counts[kind]:,} ({counts[kind] / total:.0%})" for kind in data.types) if total else ""
-    within = sum(any(tag.startswith("B-") for tag in row) for row in tags)
-    words = sum(map(len, tags))
     return [
         ("types", f"{len(data.types)}: {shares}"),
-        ("entities", f"{total:,} in {within:,} of {plural(len(tags), 'row')} to train, {plural(words, 'word')}"),
+        ("entities", f"{total:,} in {within:,} of {plural(len(data.train), 'row')} to train, {plural(words, 'word')}"),
     ]

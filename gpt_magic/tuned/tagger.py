@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from gpt_magic.data.sources import read_table
 from gpt_magic.data.tagged import check_known_types, check_sentences, is_blank, is_list, tag_roles
 from gpt_magic.data.words import join_words, split_words
 from gpt_magic.errors import listing, markdown
+from gpt_magic.lazy import mapped
 from gpt_magic.options import Options
 from gpt_magic.tuned.base import TunedModel
 
@@ -137,7 +139,7 @@ class TunedTagger(TunedModel):
         sentences = check_sentences(frame, roles, missing, Findings(), [], "data")
         check_known_types(sentences, self.types, "")
         tally = Tally()
-        tags = [tag_numbers(tags, self.types) for tags in sentences.tags]
+        tags = mapped(partial(tag_numbers, types=self.types), sentences.tags)
         rows = self._reader().encode(sentences.texts, sentences.words, tags, sentences.index, tally)
         loss, found = measure(self.model, rows, tally, tags, self.types, self.hidden)
         return TagEvaluation(len(sentences), found.words, loss, **found.scores(), per_type=found.per_type())
@@ -187,7 +189,7 @@ class TunedTagger(TunedModel):
         from gpt_magic.inference.tagging import score_words
         from gpt_magic.tasks.spelling import Tally
 
-        tally, unknown = Tally(), (np.zeros(len(places), dtype=np.int64) for places in words)
+        tally, unknown = Tally(), [np.zeros(len(places), dtype=np.int64) for places in words]
         rows = self._reader().encode(texts, words, unknown, index, tally)
         return score_words(self.model, rows, tally.windows, self.hidden)
 

@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmarks.size import measure, memory, page, write_rows
+from benchmarks.size import PIECE, measure, memory, page, write_rows, write_sentences
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
@@ -28,6 +28,13 @@ def test_the_same_rows_as_csv_and_as_parquet(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(paths["csv"]), pd.read_parquet(paths["parquet"]))
     again = write_rows(50, tmp_path / os.curdir)
     assert again["csv"].read_text(encoding="utf-8") == paths["csv"].read_text(encoding="utf-8")
+
+
+def test_sentences_have_a_tag_a_word_and_an_entity(tmp_path):
+    table = pd.read_parquet(write_sentences(PIECE + 5, tmp_path))
+    assert len(table) == PIECE + 5
+    assert (table["tokens"].map(len) == table["tags"].map(len)).all()
+    assert table["tags"].map(lambda tags: any(tag.startswith("B-") for tag in tags)).all()
 
 
 def test_a_cell_is_measured_and_shown(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_magic.data.cells import cells, groups, numbered, text_hashes, texts_of
+from gpt_magic.data.cells import cells, groups, numbered, text_hashes, texts_of, told
 from gpt_magic.data.read import read_data
 from gpt_magic.options import Options
 
@@ -66,3 +66,39 @@ def test_labels_are_numbered_in_their_order(labels: list[Hashable]) -> None:
     order: list[Any] = sorted(set(labels))  # type: ignore[type-var]
     assert numbered(labels).tolist() == [order.index(label) for label in labels]
     assert numbered(["a", 1, "a"]).tolist() == [0, 1, 0]
+
+
+def test_what_is_told_is_what_was_looked_at() -> None:
+    said: list[str] = []
+    items = told(range(2500), "counting", said.append)
+    assert list(items) == list(range(2500))
+    assert said == ["counting, 1,000 of 2,500 rows", "counting, 2,000 of 2,500 rows"]
+    assert told(np.arange(5).tolist(), "counting", said.append).take(np.array([3, 1])) == [3, 1]
+
+    def stop(_: str) -> None:
+        raise InterruptedError
+
+    assert list(told(range(1000), "counting", stop)) == list(range(1000))
+    with pytest.raises(InterruptedError):
+        list(told(range(1001), "counting", stop))
+
+
+@pytest.mark.parametrize(
+    ("frame", "doing"),
+    [
+        ({"messages": [[{"role": "assistant", "content": "a"}]] * 1001}, "checking conversations"),
+        ({"tokens": [["Ada"]] * 1001, "tags": [["B-PER"]] * 1001}, "checking sentences"),
+    ],
+)
+def test_a_check_of_many_rows_is_told_and_ended(frame: dict[str, Any], doing: str) -> None:
+    options, said = Options(), list[str]()
+    options.update({"data": pd.DataFrame(frame), "valid_fraction": 0.0})
+    read_data(options, said.append)
+    assert f"{doing}, 1,000 of 1,001 rows" in said
+
+    def stop(what: str) -> None:
+        if what.startswith(doing):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        read_data(options, stop)

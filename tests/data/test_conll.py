@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from gpt_magic import store
+from gpt_magic.data import readers, streams
 from gpt_magic.data.conll import LEFT_OUT, read_conll
 from gpt_magic.data.sources import read_table
 from gpt_magic.errors import DataError
@@ -62,3 +64,21 @@ def test_a_file_without_sentences(tmp_path: Path) -> None:
     path.write_text("-DOCSTART- O\n\n")
     with pytest.raises(DataError, match="data has no rows"):
         read_table(path)
+
+
+def test_a_large_file_is_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("-DOCSTART- O\n\n" + "".join(f"word{i}\tO\n\n# {i}\n" for i in range(20)) + PLAIN)
+    small, said = read_table(path), list[str]()
+    monkeypatch.setenv("GPT_MAGIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "IN_MEMORY", -1)
+    monkeypatch.setattr(readers, "BIG", -1)
+    monkeypatch.setattr(streams, "_LOOK", 10)
+    large = read_table(path, say=said.append)
+    assert [large[name].tolist() for name in large] == [small[name].tolist() for name in small]
+    assert large.attrs == small.attrs == {LEFT_OUT: {"-DOCSTART- line": 1, "comment line": 20}}
+    assert said == [f"reading a.conll, {rows} rows" for rows in (10, 20, 22)]
+    path.write_text(f"{path.read_text()}\nword\n")
+    with pytest.raises(DataError, match="line 70, 'word', does not end with a tag"):
+        read_table(path)
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt_magic import store
+from gpt_magic.data import readers, sentences, sources, streams
 from gpt_magic.data.read import choose_task, read_data
+from gpt_magic.data.sources import read_table
 from gpt_magic.data.tagged import Sentences, TaggedData
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.options import Options
@@ -107,6 +110,48 @@ def test_every_form_is_found_and_read_alike(form: str, tmp_path: Path) -> None:
     assert found.train.texts == TEXTS
     assert found.types == ["LOC", "PER"]
     assert (found.rows, len(found.train), len(found.valid), found.findings.dropped) == (4, 4, 0, 0)
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Whatever can be streamed is, a few rows at a time."""
+    monkeypatch.setenv("GPT_MAGIC_CACHE", str(tmp_path / "cache"))
+    for module in (readers, sources):
+        monkeypatch.setattr(module, "BIG", -1)
+    monkeypatch.setattr(streams, "_LOOK", 3)
+    monkeypatch.setattr(streams, "_MOST_ROWS", 3)
+    monkeypatch.setattr(sentences, "_ROWS", 3)
+    monkeypatch.setattr(store, "IN_MEMORY", -1)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_read_alike_from_files(form: str, tmp_path: Path, large: pytest.MonkeyPatch) -> None:
+    test_every_form_is_found_and_read_alike(form, tmp_path)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_class_labels_lie_in_a_file_too(streams: bool, tmp_path: Path, large: pytest.MonkeyPatch) -> None:
+    data = class_labels(tmp_path)
+    frame = read_table(data.to_iterable_dataset() if streams else data)
+    assert isinstance(frame["ner_tags"].array, pd.arrays.ArrowExtensionArray)
+    gaps = [*data.select([0, 1]).to_list(), {"tokens": ["Rome"], "ner_tags": None}]
+    some = datasets.Dataset.from_list(gaps, features=data.features)
+    found = read(some, missing="drop")
+    assert (found.train.tags, found.findings.dropped) == (TAGS[:2], 1)
+    with pytest.raises(DataError, match="column 'ner_tags' is empty in row 2"):
+        read(some)
+    unnamed = [{"tokens": ["Rome"], "ner_tags": [-1]}]
+    with pytest.raises(DataError, match="data, row 1: tag 0 in 'ner_tags', -1, is an int; give names such as 'B-PER'"):
+        read(datasets.Dataset.from_list([*gaps[:1], *unnamed], features=data.features))
+
+
+def test_gaps_are_found_in_a_file(tmp_path: Path, large: pytest.MonkeyPatch) -> None:
+    gaps = table([[], None, [" "], ["no"], *TOKENS], [[], ["O"], ["O"], None, *TAGS])
+    found = read(parquet(gaps, tmp_path), missing="drop")
+    assert (found.findings.dropped, found.train.tags, found.train.index) == (4, TAGS, [4, 5, 6, 7])
+    with pytest.raises(DataError, match=r"'tokens' is empty in rows 0, 1, 2; column 'tags' is empty in row 3\. Fill"):
+        read(tmp_path / "a.parquet")
 
 
 def test_lines_of_a_file_that_are_no_tokens_are_said(tmp_path: Path) -> None:

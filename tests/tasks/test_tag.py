@@ -1,5 +1,6 @@
 """The tagging task: transformers' loss, what a run says and scores."""
 
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,16 @@ def test_a_word_longer_than_what_is_read_is_said() -> None:
     assert found.warnings == [
         "1 training row with a word that is longer than what is read at once, so only its end is read (rows 200)"
     ]
+
+
+def test_a_stop_leaves_the_baselines_out() -> None:
+    options, stop = Options(), Event()
+    options.update({"data": places()})
+    task = make_task(options, read_data(options))
+    rows, said = task.compare(stop)
+    assert (len(rows), said) == (2, [])
+    stop.set()
+    assert task.compare(stop) == ([], ["no baselines: stopped while words and their tags were counted"])
 
 
 def test_no_room_to_read_twice() -> None:
