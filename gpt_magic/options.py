@@ -227,7 +227,7 @@ class Options(Configurable):
         expects="none, balanced, or a dict label -> weight",
     )
     early_stop = Int(
-        0, min=0, max=1000, help="End after this many epochs without a lower validation loss; 0 = never."
+        0, min=0, max=1000, help="End after this many epochs without doing better on the validation rows; 0 = never."
     ).tag(group="training", config=True)
     seed = Int(42, min=0, max=2**32 - 1, help="Fixes split, order, new weights and dropout.").tag(
         group="training", config=True

@@ -157,6 +157,7 @@ class Run:
             look.evaluate if len(prepared.valid) else None,
             look.sample if samples else None,
             hidden,
+            measure=task.measure,
         )
         outcome = train(job, self.recorder, self.control)
         if outcome.error is not None:
@@ -303,11 +304,11 @@ def _status(outcome: "Outcome") -> str:
     said = {
         "done": f"done: {plural(outcome.steps, 'step')}",
         "stopped": f"stopped at {steps}",
-        "early_stop": f"stopped early at {steps}: the validation loss no longer fell",
+        "early_stop": f"stopped early at {steps}: no better on the validation rows for long enough",
         "failed": f"failed after {steps}",
     }[outcome.reason]
     if outcome.kept_step != outcome.step:
-        said += f"; weights of step {outcome.kept_step:,}, which had the lowest validation loss"
+        said += f"; weights of step {outcome.kept_step:,}, which did best on the validation rows"
     if outcome.reason in ("stopped", "failed") and not outcome.metrics:
         said += "; not evaluated yet"
     return said

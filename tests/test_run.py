@@ -186,12 +186,24 @@ def test_given_validation_and_leaks(films: pd.DataFrame) -> None:
 def test_early_stop_says_so_and_keeps_the_best(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpt_magic.tasks.classify import ClassifyTask
 
-    losses = iter([0.5, 0.4, 0.6, 0.7, 0.8])
-    monkeypatch.setattr(ClassifyTask, "evaluate", lambda *_: {"loss": next(losses), "accuracy": 0.5, "macro_f1": 0.5})
+    calibrated = iter(
+        [0.5, 0.4, 0.6, 0.7, 0.8]
+    )  # the loss itself rises from the start, as of a model that grows too sure
+    losses = iter([0.5, 0.6, 0.7, 0.8, 0.9])
+    monkeypatch.setattr(
+        ClassifyTask,
+        "evaluate",
+        lambda *_: {
+            "loss": next(losses),
+            "calibrated_loss": next(calibrated),
+            "accuracy": 0.5,
+            "macro_f1": 0.5,
+        },
+    )
     run = finished(films, epochs=30, early_stop=2)
     assert run.summary.status == (
-        "stopped early at step 28 of 210: the validation loss no longer fell; weights of step 14, which had the lowest "
-        "validation loss"
+        "stopped early at step 28 of 210: no better on the validation rows for long enough; weights of step 14, which "
+        "did best on the validation rows"
     )
 
 

@@ -62,7 +62,7 @@ class Evaluated:
     Attributes:
         step: optimizer steps made; 0 is the base as it was.
         metrics: the task's metrics, ``loss`` among them.
-        best: whether no earlier evaluation had a lower loss.
+        best: whether no earlier evaluation did better, by the task's measure.
         seconds: time the evaluation took.
     """
 

@@ -71,6 +71,7 @@ class Job:
         objective: the task's loss.
         train: the rows to learn from.
         evaluate: scores the validation rows; None when there are none.
+        measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
         checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
@@ -85,6 +86,7 @@ class Job:
     sample: Callable[[], tuple[tuple[str, str], ...]] | None = None
     hidden: Hidden = hidden_packed
     checkpoints: Checkpoints | None = None
+    measure: str = "loss"
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Outcome:
     Attributes:
         reason: ``done``, ``stopped``, ``early_stop`` or ``failed``.
         step, steps: optimizer steps made and planned.
-        kept_step: the step whose weights were kept: the lowest validation loss, or the last step.
+        kept_step: the step whose weights were kept: the best on the validation rows, or the last step.
         metrics: the evaluation at ``kept_step``; empty when there was none.
         seconds: time of the steps alone.
         error: what went wrong, for ``failed``.
@@ -112,15 +114,15 @@ class Outcome:
 def train(job: Job, emit: Emit, control: Control) -> Outcome:
     """Train ``job.model`` in place, report every step to ``emit``, end when ``control.stop`` is set.
 
-    Whatever ends the run, the model is left with the best weights it had: those of the lowest validation
-    loss when there was an evaluation, else those of the last whole step.
+    Whatever ends the run, the model is left with the best weights it had: those that did best on the validation rows
+    when there was an evaluation, else those of the last whole step.
     """
     settings, model = job.settings, job.model
     optimizer = build_optimizer(settings.optimizer, model, settings.learning_rate, settings.weight_decay)
     scheduler = build_scheduler(optimizer, settings.schedule, settings.warmup, settings.steps)
     per_epoch = steps_per_epoch(len(job.train), settings.rows_per_step)
     lengths = job.train.lengths()
-    keeper = _Keeper(model)
+    keeper = _Keeper(model, job.measure)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
     kept = _Kept(job.checkpoints, model, optimizer, scheduler, keeper)
@@ -232,22 +234,23 @@ def _evaluation_due(step: int, per_epoch: int, settings: Settings) -> bool:
 
 
 class _Keeper:
-    """Keeps a copy of the weights with the lowest validation loss."""
+    """Keeps a copy of the weights that did best on the validation rows: those with the lowest ``measure``."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, measure: str) -> None:
+        self.model, self.measure = model, measure
         self.step = 0  # of the best weights so far
         self._best: dict[str, Tensor] = {}
         self._metrics: Mapping[str, Any] = {}
-        self._loss = float("inf")
+        self._lowest = float("inf")
 
     def evaluated(self, step: int, epoch: float, evaluate: Callable[[], Mapping[str, Any]], emit: Emit) -> None:
         began = time.perf_counter()
         metrics = evaluate()
-        loss = metrics["loss"] if np.isfinite(metrics["loss"]) else float("inf")
-        best = not self._metrics or loss < self._loss
+        value = metrics[self.measure]
+        lowest = value if np.isfinite(value) else float("inf")
+        best = not self._metrics or lowest < self._lowest
         if best:
-            self.step, self._metrics, self._loss = step, metrics, loss
+            self.step, self._metrics, self._lowest = step, metrics, lowest
             self._best = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
         emit(Evaluated(step, epoch, metrics, best, time.perf_counter() - began))
 
@@ -262,11 +265,11 @@ class _Keeper:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
-        return {"step": self.step, "best": self._best, "metrics": dict(self._metrics), "loss": self._loss}
+        return {"step": self.step, "best": self._best, "metrics": dict(self._metrics), "lowest": self._lowest}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
-        self.step, self._best, self._metrics, self._loss = (state[k] for k in ("step", "best", "metrics", "loss"))
+        self.step, self._best, self._metrics, self._lowest = (state[k] for k in ("step", "best", "metrics", "lowest"))
 
 
 @dataclass

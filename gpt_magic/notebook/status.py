@@ -154,7 +154,7 @@ def curves_text(progress: Progress) -> str:
             for name in said_names([e])
         )
         lowest = loss(e.metrics.get("loss"))
-        said += f" Lowest validation loss {lowest} at step {e.step:,}{', with ' if scores else ''}{scores}."
+        said += f" Best on the validation rows at step {e.step:,}: loss {lowest}{', ' if scores else ''}{scores}."
     return said
 
 

@@ -14,7 +14,7 @@ from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import OptionError, listing, short
-from gpt_magic.inference.calibration import Calibration
+from gpt_magic.inference.calibration import Calibration, calibrated_loss
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.models.find import Base
 from gpt_magic.models.heads import scale_output
@@ -31,6 +31,7 @@ class ClassifyTask(LabelledTask):
     name = "classify"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
     ignores = ("template",)
+    measure = "calibrated_loss"
 
     _calibration: Calibration | None = field(init=False, default=None)
 
@@ -147,7 +148,7 @@ def class_weights(
 
 
 def quick_metrics(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-    """Loss, accuracy and macro F1 from logits ``(rows, classes)`` and class numbers ``(rows,)``.
+    """Loss, calibrated loss, accuracy and macro F1 from logits ``(rows, classes)`` and class numbers ``(rows,)``.
 
     Args:
         weights: weight of each row in the loss, ``(rows,)``; when all are 0 the rows count alike.
@@ -156,8 +157,10 @@ def quick_metrics(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) 
 
     chosen = scores.argmax(axis=1)
     nll = nn.functional.cross_entropy(torch.from_numpy(scores), torch.from_numpy(targets), reduction="none").numpy()
+    shares = weights if weights.any() else None
     return {
-        "loss": float(np.average(nll, weights=weights if weights.any() else None)),
+        "loss": float(np.average(nll, weights=shares)),
+        "calibrated_loss": calibrated_loss(scores, targets, shares),
         "accuracy": float(accuracy_score(targets, chosen)),
         "macro_f1": float(f1_score(targets, chosen, average="macro", zero_division=0)),
     }

@@ -14,7 +14,7 @@ from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.loop import Hidden
 from gpt_magic.errors import listing
-from gpt_magic.inference.calibration import Calibration
+from gpt_magic.inference.calibration import Calibration, calibrated_loss
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.inference.thresholds import USUAL, best_thresholds
 from gpt_magic.models.find import Base
@@ -37,6 +37,8 @@ class MultilabelTask(LabelledTask):
         "macro_f1": "macro F1",
         "average_precision": "average precision",
     }
+
+    measure = "calibrated_loss"
 
     _calibration: Calibration | None = field(init=False, default=None)
     _thresholds: list[float] = field(init=False, default_factory=list)
@@ -70,7 +72,8 @@ class MultilabelTask(LabelledTask):
         scores = score_last(model, rows.ids, logits, hidden, check)
         truth = ragged.flat(rows.targets)
         loss = _losses(torch.from_numpy(scores), torch.from_numpy(truth), self.objective.positive_weights).mean()
-        return {"loss": float(loss), **label_metrics(sigmoid(scores), truth > 0)}
+        calibrated = calibrated_loss(scores, truth)
+        return {"loss": float(loss), "calibrated_loss": calibrated, **label_metrics(sigmoid(scores), truth > 0)}
 
     def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
         """A temperature, which goes into the head, and each label's threshold."""

@@ -68,6 +68,7 @@ class Task(ABC):
         kind: of what it hands back, in ``tuned.KINDS``; that of its name when empty.
         scores: the metrics in the table of scores: key and what it is called.
         ignores: options that do nothing for this style of the task; `Options` says which are for other tasks.
+        measure: the metric, lower is better, that tells which weights did best on the validation rows.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
@@ -78,6 +79,7 @@ class Task(ABC):
     kind: ClassVar[str] = ""
     scores: ClassVar[Mapping[str, str]]
     ignores: ClassVar[Sequence[str]] = ()
+    measure: ClassVar[str] = "loss"
     compares_base: ClassVar[bool] = False
 
     options: Options

@@ -35,6 +35,7 @@ class WordsTask(Task):
     kind = "words"
     scores = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # noqa: RUF012  # declared in Task
     ignores = ("class_weights",)
+    measure = "calibrated_loss"
     compares_base = True
 
     data: LabelledData

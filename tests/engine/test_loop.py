@@ -1,6 +1,7 @@
 """The loop against transformers' own Trainer, and its promises about stops, failures and best weights."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,21 @@ def test_best_weights_are_restored(values: list[float]) -> None:
     assert outcome.metrics["loss"] == 0.4
     assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
     assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8, 12]
+
+
+def test_the_job_says_by_which_measure_weights_are_the_best() -> None:
+    model, seen = tiny_gpt2(), []
+    scores = [{"loss": 0.4, "calibrated_loss": 0.9}, {"loss": 0.7, "calibrated_loss": 0.3}, {"loss": 0.9}]
+
+    def evaluate() -> dict[str, float]:
+        seen.append(weights(model))
+        return {"calibrated_loss": 0.5, **scores[len(seen) - 1]}
+
+    work = replace(job(model, random_rows(16, seed=3), evaluate, steps=12), measure="calibrated_loss")
+    outcome, _ = run(work)
+    assert outcome.kept_step == 8
+    assert outcome.metrics["loss"] == 0.7
+    assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
 
 
 def test_early_stop_counts_epochs() -> None:

@@ -8,6 +8,7 @@ from sklearn.metrics import log_loss
 from gpt_magic.inference.calibration import (
     BINS,
     calibrate,
+    calibrated_loss,
     calibration_error,
     certainty,
     fit_temperature,
@@ -59,6 +60,28 @@ def test_the_temperature_of_labels_has_the_lowest_loss_of_all(seed: int) -> None
         options={"xatol": 1e-9},
     )
     assert fit_temperature(logits, truth) == pytest.approx(np.exp(reference.x), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_calibrated_loss_is_that_with_the_best_temperature(seed: int) -> None:
+    logits, truth = rows_of_classes(seed)
+    cooled = softmax(logits.astype(float) / fit_temperature(logits, truth))
+    weights = np.random.default_rng(seed).random(len(truth))
+    assert calibrated_loss(logits, truth) == pytest.approx(log_loss(truth, cooled, labels=range(4)), rel=1e-6)
+    expected = log_loss(truth, cooled, labels=range(4), sample_weight=weights)
+    assert calibrated_loss(logits, truth, weights) == pytest.approx(expected, rel=1e-6)
+    assert calibrated_loss(logits * 5, truth) == pytest.approx(calibrated_loss(logits, truth), rel=1e-6)
+    logits, labels = rows_of_labels(seed)
+    chances = 1 / (1 + np.exp(-logits.astype(float).ravel() / fit_temperature(logits, labels)))
+    assert calibrated_loss(logits, labels) == pytest.approx(log_loss(labels.ravel(), chances), rel=1e-6)
+
+
+def test_the_calibrated_loss_of_many_rows_and_of_rows_without_mistakes() -> None:
+    logits, truth = rows_of_classes(0, rows=400)
+    few = calibrated_loss(logits, truth)
+    assert calibrated_loss(np.tile(logits, (200, 1)), np.tile(truth, 200)) == pytest.approx(few, rel=1e-3)
+    right = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+    assert 0 <= calibrated_loss(right, np.arange(60) % 3) < 1e-6
 
 
 def test_without_mistakes_there_is_no_best_temperature() -> None:

@@ -213,7 +213,7 @@ def test_the_curves_are_said_in_words_and_as_a_table() -> None:
     run = noisy_run()
     assert re.fullmatch(
         r"Training loss 0\.\d+ at first, 0\.\d+ at the end \(672 steps\)\. "
-        r"Lowest validation loss 0\.\d+ at step 560, with accuracy 9\d\.\d%, macro F1 9\d\.\d%\.",
+        r"Best on the validation rows at step 560: loss 0\.\d+, accuracy 9\d\.\d%, macro F1 9\d\.\d%\.",
         curves_text(run),
     )
     assert curves_html(run).count("<tr") == 1 + len(run.evaluations)
@@ -251,8 +251,8 @@ def test_a_language_model_is_said_by_perplexity_and_bits() -> None:
     assert before == "before training: loss 6.550, perplexity 700.0, bits per character 3.400"
     assert last == "step 80: loss 1.400, perplexity 4.060, bits per character 0.9800, the best so far"
     assert curves_text(run).endswith(
-        "Lowest validation loss 1.400 at step 80, with perplexity 4.060 (700.0 before training), bits per character "
-        "0.9800 (3.400 before training)."
+        "Best on the validation rows at step 80: loss 1.400, perplexity 4.060 (700.0 before training), bits per "
+        "character 0.9800 (3.400 before training)."
     )
     rows = Page(curves_html(run)).text
     assert "before0.006.550700.03.400" in rows
