@@ -11,6 +11,7 @@ from gpt_magic.data.classes import check_classes, check_known_classes, class_ord
 from gpt_magic.data.columns import SECOND_TEXT, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import set_aside, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError
 from gpt_magic.options import Options
 
@@ -72,7 +73,12 @@ class LabelledData:
         return set_aside(examples.texts, examples.labels, fraction, seed)
 
 
-def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledData] = LabelledData) -> LabelledData:
+def read_labelled(
+    options: Options,
+    frame: "pd.DataFrame",
+    say: Say = lambda _: None,
+    kind: type[LabelledData] = LabelledData,
+) -> LabelledData:
     """Check the tables and settle who trains and who validates."""
     findings = Findings()
     roles = labelled_roles(options, frame)
@@ -84,7 +90,7 @@ def read_labelled(options: Options, frame: "pd.DataFrame", kind: type[LabelledDa
         train, valid = examples.take(np.flatnonzero(~held)), examples.take(np.flatnonzero(held))
         check_conflicts(examples, findings)
     else:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         find_roles_in_valid(valid_frame, roles)
         train = examples
         valid = check_rows(valid_frame, texts, label, options.missing, findings, "valid", kind.read_labels)

@@ -15,6 +15,7 @@ from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whol
 from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import set_aside, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, OptionError, a_kind, short
 from gpt_magic.lazy import At, mapped, named, take
 from gpt_magic.options import Options
@@ -129,14 +130,14 @@ class PassageData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_passages(options: Options, frame: "pd.DataFrame") -> PassageData:
+def read_passages(options: Options, frame: "pd.DataFrame", say: Say = lambda _: None) -> PassageData:
     """Check the tables and settle who trains and who validates."""
     findings = Findings()
     roles = passage_roles(frame, options)
     style = style_of(roles)
     train = check_passages(frame, roles.columns, options.missing, findings, "data")
     if options.valid is not None:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         find_roles_in_valid(valid_frame, roles)
         valid = check_passages(valid_frame, roles.columns, options.missing, findings, "valid")
         check_leaks(train, valid, findings)

@@ -9,6 +9,7 @@ from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.references import locate, read_references
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, plural
 from gpt_magic.options import Options
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_STYLE = "extract"
+_TELL = 1000  # rows between two words of how far a check is
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,19 @@ class AnswerData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_questions(options: Options, frame: "pd.DataFrame") -> AnswerData:
+def read_questions(options: Options, frame: "pd.DataFrame", say: Say = lambda _: None) -> AnswerData:
     """Check the tables and settle who trains and who validates; a context stays on one side."""
     style = DEFAULT_STYLE if options.style == "auto" else str(options.style)
     findings = Findings()
     roles = question_roles(frame, options)
     if style == "write" and options.answer_start is not None:
         findings.warnings.append("answer_start does nothing for style = 'write'")
-    train = check_questions(frame, roles.columns, options.missing, findings, "data", style == "extract")
+    train = check_questions(frame, roles.columns, options.missing, findings, "data", style == "extract", say)
     if options.valid is not None:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         needed = {role: column for role, column in roles.columns.items() if role != "answer_start"}
         find_roles_in_valid(valid_frame, Roles(needed, roles.found))
-        valid = check_questions(valid_frame, roles.columns, options.missing, findings, "valid", style == "extract")
+        valid = check_questions(valid_frame, roles.columns, options.missing, findings, "valid", style == "extract", say)
         check_leaks(train, valid, findings)
         _check_shared(train, valid, findings)
         how = "given"
@@ -134,13 +136,20 @@ def question_roles(frame: "pd.DataFrame", options: Options) -> Roles:
 
 
 def check_questions(
-    frame: "pd.DataFrame", columns: Mapping[str, str], missing: str, findings: Findings, what: str, extracts: bool
+    frame: "pd.DataFrame",
+    columns: Mapping[str, str],
+    missing: str,
+    findings: Findings,
+    what: str,
+    extracts: bool,
+    say: Say = lambda _: None,
 ) -> Questions:
     """Take question, context and answers from every row, or say which rows have none.
 
     Args:
         columns: role -> column; of ``answer_start``, the table need not have it.
         extracts: find each answer in its context, see `references.place`.
+        say: told how far the check is; may raise to end it.
 
     Raises:
         DataError: something is missing or of a kind that cannot be used, or an answer is not in its context (with
@@ -160,7 +169,9 @@ def check_questions(
     said: dict[str, list[Any]] = {"moved": [], "ambiguous": [], "absent": []}
     usable = []  # positions: several rows may have one name
     cells = zip(kept[question], kept[context], kept[answer], places, index, strict=True)
-    for asked, text, value, place_of, row in cells:
+    for done, (asked, text, value, place_of, row) in enumerate(cells):
+        if done and done % _TELL == 0:
+            say(f"checking questions, {done:,} of {len(index):,} rows")
         references = read_references(value, place_of, f"{what}, row {row}")
         answers = tuple(reference for reference, _ in references)
         chosen, start, how = locate(str(text), references) if extracts else ((*answers, "")[0], None, "")

@@ -36,7 +36,7 @@ _GIVE = {
     "answer": "to answer give question, context and answer",
 }
 _STYLES = {"classify": ("head", "words"), "answer": ("extract", "write")}
-_READERS: "dict[str, Callable[[Options, pd.DataFrame], Data]]" = {
+_READERS: "dict[str, Callable[[Options, pd.DataFrame, Say], Data]]" = {
     **{task: partial(read_labelled, kind=kind) for task, kind in _LABELS.items()},
     "generate": read_passages,
     "tag": read_tagged,
@@ -45,7 +45,7 @@ _READERS: "dict[str, Callable[[Options, pd.DataFrame], Data]]" = {
 
 
 def read_data(options: Options, say: Say = lambda _: None) -> Data:
-    """Read and check the tables; ``say`` is told how far a long reading is and may raise to end it.
+    """Read and check the tables; ``say`` is told how far a long reading or check is and may raise to end it.
 
     Raises:
         DataError, OptionError: with one line that says what to change.
@@ -56,7 +56,7 @@ def read_data(options: Options, say: Say = lambda _: None) -> Data:
     if options.valid is not None:
         tables["validation source"] = read_table(options.valid, "valid", say)
         options = options.copy_with(valid=tables["validation source"])
-    data = _READERS[choose_task(options, tables["source"])](options, tables["source"])
+    data = _READERS[choose_task(options, tables["source"])](options, tables["source"], say)
     data.findings.facts += [(name, table.attrs[NOTE]) for name, table in tables.items() if NOTE in table.attrs]
     return data
 

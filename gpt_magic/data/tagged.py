@@ -16,6 +16,7 @@ from gpt_magic.data.conll import LEFT_OUT
 from gpt_magic.data.schemes import OUTSIDE, TagCount, to_bio, types_of
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.streams import Say
 from gpt_magic.data.words import cut_words, join_words, split_words
 from gpt_magic.errors import DataError, OptionError, listing, plural, short
 from gpt_magic.options import Options
@@ -75,7 +76,7 @@ class TaggedData:
     findings: Findings = field(default_factory=Findings)
 
 
-def read_tagged(options: Options, frame: "pd.DataFrame") -> TaggedData:
+def read_tagged(options: Options, frame: "pd.DataFrame", say: Say = lambda _: None) -> TaggedData:
     """Check the tables and settle who trains and who validates."""
     findings, notes = Findings(), list[tuple[str, str]]()
     roles = tag_roles(frame, options)
@@ -91,7 +92,7 @@ def read_tagged(options: Options, frame: "pd.DataFrame") -> TaggedData:
         train, valid = train.take(kept), train.take(aside)
         how += ", by each row's rarest entity" if how.startswith("stratified") else ""
     else:
-        valid_frame = read_table(options.valid, "valid")
+        valid_frame = read_table(options.valid, "valid", say)
         find_roles_in_valid(valid_frame, roles)
         valid = check_sentences(valid_frame, roles, options.missing, findings, notes, "valid")
         check_known_types(valid, types, "valid, ")
