@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_STYLE = "extract"
+_TELL = 1000  # rows between two words of how far a check is
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,12 @@ def read_questions(options: Options, frame: "pd.DataFrame", say: Say = lambda _:
     roles = question_roles(frame, options)
     if style == "write" and options.answer_start is not None:
         findings.warnings.append("answer_start does nothing for style = 'write'")
-    train = check_questions(frame, roles.columns, options.missing, findings, "data", style == "extract")
+    train = check_questions(frame, roles.columns, options.missing, findings, "data", style == "extract", say)
     if options.valid is not None:
         valid_frame = read_table(options.valid, "valid", say)
         needed = {role: column for role, column in roles.columns.items() if role != "answer_start"}
         find_roles_in_valid(valid_frame, Roles(needed, roles.found))
-        valid = check_questions(valid_frame, roles.columns, options.missing, findings, "valid", style == "extract")
+        valid = check_questions(valid_frame, roles.columns, options.missing, findings, "valid", style == "extract", say)
         check_leaks(train, valid, findings)
         _check_shared(train, valid, findings)
         how = "given"
@@ -135,13 +136,20 @@ def question_roles(frame: "pd.DataFrame", options: Options) -> Roles:
 
 
 def check_questions(
-    frame: "pd.DataFrame", columns: Mapping[str, str], missing: str, findings: Findings, what: str, extracts: bool
+    frame: "pd.DataFrame",
+    columns: Mapping[str, str],
+    missing: str,
+    findings: Findings,
+    what: str,
+    extracts: bool,
+    say: Say = lambda _: None,
 ) -> Questions:
     """Take question, context and answers from every row, or say which rows have none.
 
     Args:
         columns: role -> column; of ``answer_start``, the table need not have it.
         extracts: find each answer in its context, see `references.place`.
+        say: told how far the check is; may raise to end it.
 
     Raises:
         DataError: something is missing or of a kind that cannot be used, or an answer is not in its context (with
@@ -161,7 +169,9 @@ def check_questions(
     said: dict[str, list[Any]] = {"moved": [], "ambiguous": [], "absent": []}
     usable = []  # positions: several rows may have one name
     cells = zip(kept[question], kept[context], kept[answer], places, index, strict=True)
-    for asked, text, value, place_of, row in cells:
+    for done, (asked, text, value, place_of, row) in enumerate(cells):
+        if done and done % _TELL == 0:
+            say(f"checking questions, {done:,} of {len(index):,} rows")
         references = read_references(value, place_of, f"{what}, row {row}")
         answers = tuple(reference for reference, _ in references)
         chosen, start, how = locate(str(text), references) if extracts else ((*answers, "")[0], None, "")

@@ -144,6 +144,21 @@ def test_a_csv_can_say_that_there_is_no_answer(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("longer", ["data", "valid"])
+def test_a_long_check_says_how_far_it_is_and_can_be_ended(longer: str) -> None:
+    told = Options()
+    told.update({"data": quiz(20), "valid": quiz(20), longer: pd.concat([quiz(100)] * 25)})
+    said: list[str] = []
+    read_data(told, said.append)
+    assert said == ["checking questions, 1,000 of 2,500 rows", "checking questions, 2,000 of 2,500 rows"]
+
+    def stop(_: str) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        read_data(told, stop)
+
+
 # --- splits ---------------------------------------------------------------------------------------------
 
 
