@@ -91,4 +91,16 @@ def plural(count: int, noun: str) -> str:
 def markdown(text: object) -> str:
     """Text from data for a line of Markdown, in which nothing of it is markup."""
     said = html.escape(" ".join(str(text).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]#|])", r"\\\1", said)
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", said)
+
+
+def in_one_line(failure: Exception, what: str) -> GptMagicError:
+    """The error that the cell raises: ours as it is, any other in one line with its cause attached."""
+    # The frames of a failed step hold its tensors; a traceback does not need them.
+    traceback.clear_frames(failure.__traceback__)
+    if isinstance(failure, GptMagicError):
+        return failure
+    reason = " ".join(str(failure).split()) or "no message"
+    error = TrainingError(f"{what}: {type(failure).__name__}: {reason[:300]} (--traceback shows more)")
+    error.__cause__ = failure
+    return error

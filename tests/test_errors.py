@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_magic import errors
-from gpt_magic.errors import DataError, GptMagicError, OptionError, a_kind, listing, nearest, plural, short
+from gpt_magic.errors import DataError, GptMagicError, OptionError, a_kind, listing, markdown, nearest, plural, short
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, GptMagicError)]
 
@@ -90,3 +90,8 @@ def test_short_cuts_the_repr() -> None:
     assert short("a") == "'a'"
     assert len(short("a" * 1000)) == 60
     assert short("a" * 1000).endswith("...")
+
+
+@pytest.mark.parametrize("mark", list("\\`*_[]#|~$"))
+def test_nothing_in_a_text_is_markdown(mark: str) -> None:
+    assert markdown(f"a {mark}b{mark} c") == f"a \\{mark}b\\{mark} c"
