@@ -8,7 +8,7 @@ from gpt_magic.data.read import Data
 from gpt_magic.data.sources import describe
 from gpt_magic.engine.batching import Encoded, steps_per_epoch
 from gpt_magic.engine.events import Emit, Phase
-from gpt_magic.engine.loop import Settings
+from gpt_magic.engine.job import Settings
 from gpt_magic.engine.precision import Machine, choose_machine
 from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
 from gpt_magic.errors import OptionError, plural

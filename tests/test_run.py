@@ -121,7 +121,7 @@ def test_an_abandoned_run_hands_nothing_back(films: pd.DataFrame) -> None:
 def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     from gpt_magic.engine import loop
 
-    real, calls = loop._clip, []
+    real, calls = loop.clip, []
 
     def fail_later(*args: Any) -> float:
         calls.append(1)
@@ -129,7 +129,7 @@ def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypat
             raise RuntimeError("the disk is on fire\nand more")
         return real(*args)
 
-    monkeypatch.setattr(loop, "_clip", fail_later)
+    monkeypatch.setattr(loop, "clip", fail_later)
     with pytest.raises(TrainingError) as caught:
         gpt_magic.finetune(films, base="scratch", quiet=True, baselines=False)
     assert str(caught.value).startswith("training failed at step 5: RuntimeError: the disk is on fire and more")

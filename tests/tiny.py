@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2ForTokenClassification, GPT2LMHeadModel
 
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Job, Settings
+from gpt_magic.engine.job import Job, Settings
 from gpt_magic.engine.precision import choose_machine
 from gpt_magic.tasks.classify import Classify
 from gpt_magic.tasks.language import Learned, NextToken

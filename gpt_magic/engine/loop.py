@@ -1,92 +1,21 @@
 """The training loop: tokens in, trained weights and events out."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import Encoded, forward_passes, plan, steps_per_epoch
+from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
-from gpt_magic.engine.kernels import fast_kernels
-from gpt_magic.engine.packing import hidden_packed
-from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.job import Job, Settings
 from gpt_magic.engine.schedule import build_optimizer, build_scheduler
-from gpt_magic.errors import TrainingError, listing
-
-Hidden = Callable[[nn.Module, Sequence[np.ndarray], Sequence[np.ndarray]], Tensor]
-
-
-class Objective(Protocol):
-    """What a task brings to the loop.
-
-    Attributes:
-        outputs: numbers that the head computes for a scored position, such as the size of the vocabulary.
-    """
-
-    @property
-    def outputs(self) -> int: ...  # noqa: D102  # see the class
-
-    def weights(self, targets: np.ndarray) -> np.ndarray:
-        """The share that each scored position has in the loss, ``(scored,)``."""
-
-    def losses(self, model: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Weighted loss of each scored position in nats, ``(scored,)``, from hidden states ``(scored, hidden)``."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers that a training run needs, all settled."""
-
-    steps: int
-    batch_size: int
-    accumulate: int
-    learning_rate: float
-    schedule: str
-    warmup: float
-    weight_decay: float
-    grad_clip: float
-    early_stop: int
-    eval_every: int
-    seed: int
-    optimizer: str = "adamw"
-
-    @property
-    def rows_per_step(self) -> int:
-        """The effective batch size."""
-        return self.batch_size * self.accumulate
-
-
-@dataclass
-class Job:
-    """One training run: everything the loop reads.
-
-    Attributes:
-        model: the model, on its device; trained in place.
-        objective: the task's loss.
-        train: the rows to learn from.
-        evaluate: scores the validation rows; None when there are none.
-        measure: the metric, lower is better, that tells which weights did best on them.
-        sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
-        hidden: packed or padded forward.
-        checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
-    """
-
-    model: nn.Module
-    objective: Objective
-    train: Encoded
-    settings: Settings
-    machine: Machine
-    evaluate: Callable[[], Mapping[str, Any]] | None = None
-    sample: Callable[[], tuple[tuple[str, str], ...]] | None = None
-    hidden: Hidden = hidden_packed
-    checkpoints: Checkpoints | None = None
-    measure: str = "loss"
+from gpt_magic.engine.step import accumulate_gradients, clip
 
 
 @dataclass(frozen=True)
@@ -141,8 +70,8 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 break
             began = time.perf_counter()
             model.train()
-            loss = _accumulate_gradients(job, rows, lengths, step + 1)
-            norm = _clip(model, settings.grad_clip, step + 1, job.train, rows)
+            loss = accumulate_gradients(job, rows, lengths, step + 1)
+            norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
             rate = float(scheduler.get_last_lr()[0])
             optimizer.step()
             scheduler.step()
@@ -169,52 +98,6 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
         kept.save(step, seconds, due)
     kept_step, metrics = keeper.restore(step)
     return Outcome(reason, step, settings.steps, kept_step, metrics, seconds, error)
-
-
-def _accumulate_gradients(job: Job, rows: Sequence[int], lengths: np.ndarray, step: int) -> float:
-    """Backward through one step's rows; returns their mean loss.
-
-    The sum is divided by the weight of the whole step, so the gradient does not depend on how the rows
-    are cut into forward passes (a mean of means would).
-    """
-    targets = {row: job.train.targets[row] for row in rows}
-    # Rows that all weigh nothing teach nothing: their sum is 0 whatever it is divided by.
-    total = float(sum(job.objective.weights(target).sum() for target in targets.values())) or 1.0
-    device = job.machine.device
-    loss = 0.0
-    scored = np.fromiter((len(job.train.scored[row]) for row in rows), dtype=np.int64, count=len(rows))
-    for some in forward_passes(rows, lengths, job.settings.batch_size, scored * job.objective.outputs):
-        with job.machine.autocast(), fast_kernels(job.model):  # for the head too
-            hidden = job.hidden(job.model, [job.train.ids[r] for r in some], [job.train.scored[r] for r in some])
-            expected = torch.from_numpy(np.concatenate([targets[r] for r in some])).to(device)
-            losses = job.objective.losses(job.model, hidden, expected)
-        part = losses.sum() / total
-        value = float(part.detach())
-        if not np.isfinite(value):
-            bad = _rows_not_finite(losses, some, job.train)
-            raise TrainingError(f"the loss is {value} at step {step} (rows {listing(bad)}): {_ADVICE}")
-        part.backward()  # type: ignore[no-untyped-call]
-        loss += value
-    return loss
-
-
-_ADVICE = "the last good weights are kept; lower learning_rate, or look at these rows"
-
-
-def _rows_not_finite(losses: Tensor, rows: Sequence[int], encoded: Encoded) -> list[Any]:
-    """The rows whose own loss is not finite, by their names in the table."""
-    finite = torch.isfinite(losses.detach()).cpu().numpy()
-    owner = np.repeat(np.asarray(rows), [len(encoded.scored[row]) for row in rows])
-    return [encoded.index[row] for row in dict.fromkeys(owner[~finite].tolist())]
-
-
-def _clip(model: nn.Module, largest: float, step: int, encoded: Encoded, rows: Sequence[int]) -> float:
-    """Clip the gradient norm and return what it was before."""
-    norm = float(nn.utils.clip_grad_norm_(model.parameters(), largest or float("inf"), foreach=True))
-    if not np.isfinite(norm):
-        where = listing(encoded.index[row] for row in rows)
-        raise TrainingError(f"the gradient is {norm} at step {step} (rows {where}): {_ADVICE}")
-    return norm
 
 
 def _enough(job: Job, keeper: "_Keeper", step: int, per_epoch: int, emit: Emit) -> bool:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import forward_passes
+from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.layout import Layout, like_lengths
-from gpt_magic.engine.loop import Hidden
 from gpt_magic.engine.packing import hidden_packed, packing
 
 _ROWS_A_PASS = 256

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import forward_passes, windows
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.ragged import lengths
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded, windows
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.inference.scoring import score_at
 

@@ -13,7 +13,7 @@ from gpt_magic.data.questions import AnswerData
 from gpt_magic.data.tokens import length_facts, length_picture
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.collecting import collect
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import DataError, plural
 from gpt_magic.inference.scoring import score_at
 from gpt_magic.inference.spans import log_softmax

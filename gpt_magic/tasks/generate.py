@@ -12,7 +12,7 @@ from gpt_magic.data.checks import rows
 from gpt_magic.data.passages import Part, Passage, PassageData, Passages, conversation_prompt
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import DataError, ModelError, listing, plural
 from gpt_magic.inference.generation import Sampling, encode_prompts, generate
 from gpt_magic.lazy import mapped, take

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded, forward_passes, windows
 from gpt_magic.engine.collecting import collect
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 
 _ROWS_A_PASS = 64
 _WINDOW = 16_384  # rows among which those of like lengths are looked for

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import listing
 from gpt_magic.inference.calibration import Calibration, calibrated_loss
 from gpt_magic.inference.scoring import score_last

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.models.find import Base
 from gpt_magic.models.heads import can_shift, scale_output, shift_output

@@ -16,7 +16,7 @@ from gpt_magic.data.tagged import TaggedData
 from gpt_magic.data.tokens import length_facts, length_picture
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, StopRequested
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import listing, plural
 from gpt_magic.inference.tagging import best_tags, logits, score_words
 from gpt_magic.lazy import mapped

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Emit, Event, Phase
-from gpt_magic.engine.loop import Hidden, Objective
+from gpt_magic.engine.job import Hidden, Objective
 from gpt_magic.models.find import Base
 from gpt_magic.options import Options, find
 from gpt_magic.summary import Lengths

@@ -11,7 +11,7 @@ from gpt_magic.data.checks import Text
 from gpt_magic.data.labelled import LabelledData
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural, short
 from gpt_magic.inference.calibration import Calibration
 from gpt_magic.inference.label_tree import LabelTree, label_tree, score_labels

@@ -20,7 +20,7 @@ from gpt_magic.data.checks import rows
 from gpt_magic.data.questions import AnswerData, Questions
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, ModelError, OptionError, plural
 from gpt_magic.inference.generation import Sampling, generate

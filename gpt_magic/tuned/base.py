@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpt_magic.data.checks import blank, check_texts, rows
 from gpt_magic.data.sources import read_table
-from gpt_magic.engine.loop import Hidden
+from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, listing, plural
 from gpt_magic.recorder import Progress, history

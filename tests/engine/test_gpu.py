@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from gpt_magic.engine.events import Control, Stepped
-from gpt_magic.engine.loop import Job, train
+from gpt_magic.engine.job import Job
+from gpt_magic.engine.loop import train
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.precision import choose_machine
 from tests.tiny import objective, random_rows, settings, tiny_gpt2

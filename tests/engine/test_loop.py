@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from gpt_magic.engine import loop
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control, Evaluated, Event, Planned, Stepped, StopRequested
-from gpt_magic.engine.loop import Job, Outcome, train
+from gpt_magic.engine.job import Job
+from gpt_magic.engine.loop import Outcome, train
+from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.engine.step import accumulate_gradients
 from gpt_magic.errors import TrainingError
 from gpt_magic.tasks.language import encode
 from tests.tiny import (
@@ -127,7 +129,7 @@ def test_accumulation_does_not_change_the_step(class_weights: list[float]) -> No
         model, rows = tiny_gpt2(seed=8), random_rows(40, seed=8)
         work = job(model, rows, batch_size=16 // accumulate, accumulate=accumulate, steps=5)
         work.objective = objective(weights=class_weights)
-        loop._accumulate_gradients(work, list(range(16)), rows.lengths(), step=1)
+        accumulate_gradients(work, list(range(16)), rows.lengths(), step=1)
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
         model.zero_grad()
         _, events = run(work)
@@ -145,7 +147,7 @@ def test_accumulation_weighs_every_token_alike() -> None:
     for accumulate in (1, 2, 4):
         model = tiny_lm(seed=8)
         work = lm_job(model, rows, batch_size=16 // accumulate, accumulate=accumulate, steps=5)
-        loss = loop._accumulate_gradients(work, list(range(2, 18)), rows.lengths(), step=1)
+        loss = accumulate_gradients(work, list(range(2, 18)), rows.lengths(), step=1)
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
         model.zero_grad()
         results.append((loss, gradient, losses(run(work)[1])))
@@ -274,7 +276,7 @@ def test_a_stop_inside_an_evaluation_ends_the_run() -> None:
 def test_nan_loss_names_step_and_rows_and_keeps_the_last_good_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rows = tiny_gpt2(), random_rows(16, seed=4)
     poisoned = 11
-    real = loop.hidden_packed
+    real = hidden_packed
     made: list[dict[str, torch.Tensor]] = []
 
     def hidden(model: nn.Module, ids: Any, scored: Any) -> torch.Tensor:

@@ -7,8 +7,9 @@ from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.loop import Job, _accumulate_gradients
+from gpt_magic.engine.job import Job
 from gpt_magic.engine.precision import choose_machine
+from gpt_magic.engine.step import accumulate_gradients
 from gpt_magic.errors import OptionError
 from gpt_magic.inference.thresholds import best_thresholds
 from gpt_magic.tasks.labelled import logits
@@ -52,7 +53,7 @@ def test_loss_and_gradient_are_those_of_transformers(problem: str, outputs: int,
     objective = Multilabel(np.ones(outputs)) if several else Regress(0.0)
     step = settings(batch_size=batch_size, accumulate=-(-16 // batch_size))
     work = Job(ours, objective, rows, step, choose_machine("cpu", "fp32"))
-    found = _accumulate_gradients(work, range(16), rows.lengths(), 1)
+    found = accumulate_gradients(work, range(16), rows.lengths(), 1)
     assert found == pytest.approx(float(loss), abs=1e-5)
     assert gradient(theirs).abs().max() > 0.01
     torch.testing.assert_close(gradient(ours), gradient(theirs), atol=1e-5, rtol=1e-4)

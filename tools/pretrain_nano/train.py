@@ -23,7 +23,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Evaluated, Event, Phase, Stepped
-from gpt_magic.engine.loop import Job, Settings, train
+from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.loop import train
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.precision import choose_machine
 from gpt_magic.tasks.language import Learned, NextToken, encode, metrics, total_nats
