@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
 # draw from each other's numbers.
 _TRAINING = threading.Lock()
+_IMPORTING = threading.Lock()  # transformers' lazy imports break when two threads race
 
 
 class Run:
@@ -59,7 +60,7 @@ class Run:
         if self._worker is not None:
             return
         # While the data are read and checked, the slow imports go on beside them.
-        self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
+        self._imports = threading.Thread(target=import_libraries, name="gpt_magic imports", daemon=True)
         self._imports.start()
         worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
         worker.start()
@@ -133,8 +134,10 @@ class Run:
         self.recorder(Phase(what))
 
 
-def _import_libraries() -> None:
+def import_libraries() -> None:
+    """Import torch and transformers; of several threads one does it, and the others wait for it."""
     import importlib
 
-    for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
-        importlib.import_module(name)
+    with _IMPORTING:
+        for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
+            importlib.import_module(name)

@@ -1,8 +1,9 @@
 """The optimizer and how its learning rate moves."""
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gpt_magic.engine.muon import Muon
 
@@ -46,6 +47,18 @@ def build_scheduler(optimizer: Optimizer, schedule: str, warmup: float, steps: i
         name, optimizer, num_warmup_steps=warmup_steps(warmup, steps), num_training_steps=steps
     )
     return scheduler
+
+
+def learning_rates(
+    schedule: str, warmup: float, steps: int, learning_rate: float, points: int = 200
+) -> tuple[list[int], list[float]]:
+    """Steps, from the first to the last, and the rate that each of them is made with, for a picture."""
+    optimizer = AdamW([nn.Parameter(torch.zeros(1))], lr=learning_rate)
+    scheduler = build_scheduler(optimizer, schedule, warmup, steps)
+    assert isinstance(scheduler, LambdaLR)
+    warm = warmup_steps(warmup, steps)
+    at = sorted({*(round(i * (steps - 1) / points) for i in range(points + 1)), min(warm, steps - 1)})
+    return [step + 1 for step in at], [learning_rate * scheduler.lr_lambdas[0](step) for step in at]
 
 
 def warmup_steps(warmup: float, steps: int) -> int:

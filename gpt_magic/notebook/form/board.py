@@ -1,0 +1,179 @@
+"""The form: options as fields, what a run of them would do, and the runs that were made of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ipywidgets as widgets
+
+from gpt_magic.data.read import is_for
+from gpt_magic.errors import GptMagicError
+from gpt_magic.notebook.cards import preflight_html
+from gpt_magic.notebook.form import layout
+from gpt_magic.notebook.form.bases import BaseField
+from gpt_magic.notebook.form.checking import Check, Looked, Looker, Newest
+from gpt_magic.notebook.form.copying import CopyBox
+from gpt_magic.notebook.form.fields import Column, Field, Written, make_field, put
+from gpt_magic.notebook.form.preview import preview_html
+from gpt_magic.notebook.form.rate import Rate
+from gpt_magic.notebook.form.wording import as_cell, as_python, option_of
+from gpt_magic.notebook.markup import frame, note, say
+from gpt_magic.options import Options, table
+
+_NOT_ASKED = ("data", "dry_run", "quiet")  # given already; what the form does anyway; what would hide the run
+
+
+class Form:
+    """One form; shows itself as the value of a cell.
+
+    Args:
+        data: what to train on, as `gpt_magic.finetune` takes it.
+        name: what the user calls the data; empty when they have no name.
+        start: options that the form begins with.
+        defaults: the notebook's.
+        namespace: the notebook's names.
+    """
+
+    def __init__(
+        self, data: Any, name: str, start: Options, defaults: Options, namespace: dict[str, Any]
+    ) -> None:
+        self.name, self.defaults, self.namespace = name, defaults, namespace
+        self._base = start
+        self._data = data
+        self._task = ""  # that the columns mean; empty until they were looked at
+        self._looker = Looker()
+        self._newest = Newest(self._look)
+        self.looked: Looked | None = None
+        self.fields = {option: self._field(option) for option in table() if option not in _NOT_ASKED}
+        for option, field in self.fields.items():
+            field.show(getattr(start, option))
+        self._preview = widgets.HTML()
+        self._report = widgets.HTML()
+        self._copy = CopyBox()
+        rate = self.fields["learning_rate"]
+        assert isinstance(rate, Written)
+        self.rate = Rate(rate)
+        self.root = self._laid_out()
+        self._see()
+        self._ask()
+
+    def options(self) -> Options:
+        """The options as the form has them; fields of other tasks keep the defaults.
+
+        Raises:
+            OptionError: a field has a value that its option does not take.
+        """
+        options = self.defaults.copy_with(data=self._data, dry_run=False, quiet=self._base.quiet)
+        for name in self._shown():
+            options.put(name, self.fields[name].read())
+        return options
+
+    def close(self) -> None:
+        """Close the widgets; what was trained stays."""
+        self._newest.close()
+        for widget in _all(self.root):
+            widget.close()
+
+    def _field(self, name: str) -> Field:
+        if table()[name].metadata.get("kind") == "base":
+            return BaseField(name, getattr(self.defaults, name), self._changed, self.namespace)
+        return make_field(name, self.defaults, self._changed, self.namespace)
+
+    def _laid_out(self) -> widgets.VBox:
+        fields = {name: field for name, field in self.fields.items() if name != "output"}
+        copy_cell = self._button("Copy as cell", "The %%finetune cell that does the same", self._copy_cell)
+        copy_call = self._button("Copy as Python", "The call that does the same", self._copy_call)
+        root = widgets.VBox(
+            [
+                widgets.HTML(layout.STYLE),
+                widgets.HTML(f"<h3>Fine-tune on {say(self.name or 'your data', 80)}</h3>"),
+                *layout.sections(fields, {"data": [self._preview], "training": [self.rate.box]}),
+                layout.title("What would happen"),
+                self._report,
+                layout.row(copy_cell, copy_call),
+                self._copy.box,
+            ]
+        )
+        root.add_class("gpt-magic-form")
+        return root
+
+    def _button(self, words: str, tooltip: str, clicked: Any) -> widgets.Button:
+        button = widgets.Button(description=words, tooltip=tooltip)
+        button.on_click(lambda _: clicked())
+        return button
+
+    def _copy_cell(self) -> None:
+        self._written(as_cell, "A cell that does the same:")
+
+    def _copy_call(self) -> None:
+        self._written(as_python, "A call that does the same:")
+
+    def _written(self, write: Any, what: str) -> None:
+        try:
+            self._copy.show(write(self.options(), self.defaults, self.namespace), what)
+        except GptMagicError as error:
+            self._copy.refuse(str(error))
+
+    # What is typed
+
+    def _changed(self, name: str) -> None:
+        put(self.fields[name], self.defaults.copy_with())
+        self._copy.hide()
+        self._see()
+        self._ask()
+
+    def _shown(self) -> list[str]:
+        """The fields of the task at hand."""
+        chosen = self.fields["task"].read()
+        task = self._task or "classify" if chosen == "auto" else chosen
+        return [name for name in self.fields if is_for(name, task)]
+
+    def _see(self) -> None:
+        shown = self._shown()
+        for name, field in self.fields.items():
+            field.box.layout.display = "" if name in shown else "none"
+
+    def _ask(self) -> None:
+        """Have the settings looked at, when all of them can be taken."""
+        try:
+            self._newest.ask(self.options())
+        except GptMagicError as error:
+            self._report.value = frame(f"\u2717 {say(error, 400)}")
+
+    # What is found, in the form's own thread
+
+    def _look(self, options: Options, check: Check) -> None:
+        looked = self._looker(options, self.name or None, self._doing, check)
+        check()
+        self.looked = looked
+        if looked.frame is not None:
+            self._preview.value = preview_html(looked.frame, looked.roles)
+            columns = [*looked.frame.columns]
+            for name, field in self.fields.items():
+                if isinstance(field, Column):
+                    field.offer(columns, looked.roles.get(name, "") if name in looked.found else "")
+        if looked.task != self._task:
+            self._task = looked.task
+            self._see()
+        self._tell(looked)
+
+    def _tell(self, looked: Looked) -> None:
+        wrong = option_of(str(looked.error)) if looked.error else ""
+        for name in self._shown():
+            self.fields[name].mark(str(looked.error) if name == wrong else "")
+        if looked.error is not None:
+            self._report.value = frame(f"\u2717 {say(looked.error, 400)}")
+        elif looked.preflight is not None:
+            self._report.value = preflight_html(looked.preflight)
+        if looked.prepared is not None:
+            self.rate.follow(looked.prepared.settings)
+
+    def _doing(self, what: str) -> None:
+        if self.looked is None:  # later the last report stands until there is a newer one
+            self._report.value = frame(note(f"{say(what)} …"))
+
+
+def _all(widget: Any) -> list[Any]:
+    """A widget and all within it, the innermost first."""
+    return [*(inner for child in getattr(widget, "children", ()) for inner in _all(child)), widget]
+
+

@@ -1,0 +1,82 @@
+"""The learning rate as a slider on a log scale, and how it will move in the run."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as widgets
+
+from gpt_magic.errors import plural
+from gpt_magic.notebook.form.fields import Written
+
+if TYPE_CHECKING:
+    from gpt_magic.engine.job import Settings  # torch comes with it
+
+_LOW, _HIGH = -6.0, -2.0  # powers of ten that fine-tuning is usually tried with
+# ipywidgets gives the handle of a slider no name; a screen reader needs one.
+_NAMING = """<img alt="" src="data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+style="display:none" onload="(function name(node, tries) {
+  const handle = node.closest('.gpt-magic-rate')?.querySelector('.noUi-handle');
+  if (handle) handle.setAttribute('aria-label', 'learning rate, on a log scale');
+  else if (tries) setTimeout(() => name(node, tries - 1), 100);
+})(this, 50)">"""
+
+
+class Rate:
+    """A slider that moves the field ``learning_rate``, and a picture that follows all that shapes the schedule."""
+
+    def __init__(self, field: Written) -> None:
+        self._field = field
+        self._moving = False
+        self.slider = widgets.FloatLogSlider(
+            value=1e-4, base=10, min=_LOW, max=_HIGH, step=0.05, readout=False, continuous_update=True,
+            description="learning rate", tooltip="The learning rate on a log scale; the field has the exact number.",
+        )  # fmt: skip
+        self.slider.style.description_width = "auto"
+        self.slider.layout.width = "100%"
+        self.slider.observe(self._moved, "value")
+        ends = f"<div style='display:flex;justify-content:space-between;opacity:.85'>{_ends()}</div>"
+        self._words = widgets.HTML()
+        self._picture = widgets.HTML()
+        left = widgets.VBox([self.slider, widgets.HTML(ends + _NAMING), self._words])
+        self.box = widgets.HBox([left, self._picture])
+        self.box.add_class("gpt-magic-rate")
+
+    def follow(self, settings: "Settings") -> None:
+        """Show the rate and the schedule that a run would have."""
+        from gpt_magic.engine.schedule import learning_rates
+        from gpt_magic.notebook.form.pictures import image, schedule_png
+
+        self._set(settings.learning_rate)
+        if settings.steps < 2:
+            self._picture.value = ""
+            return
+        steps, rates = learning_rates(settings.schedule, settings.warmup, settings.steps, settings.learning_rate)
+        words = schedule_words(settings)
+        self._words.value = f"<div>{words}</div>"
+        self._picture.value = image(schedule_png(steps, rates), words, 340)
+
+    def _set(self, rate: float) -> None:
+        self._moving = True
+        try:
+            self.slider.value = min(max(rate, 10**_LOW), 10**_HIGH)
+        finally:
+            self._moving = False
+
+    def _moved(self, change: Any) -> None:
+        if not self._moving:
+            self._field.type(f"{change['new']:.2g}")
+
+
+def schedule_words(settings: "Settings") -> str:
+    """What the picture shows, in a sentence."""
+    from gpt_magic.engine.schedule import warmup_steps
+
+    warm = warmup_steps(settings.warmup, settings.steps)
+    rise = f"rises over {plural(warm, 'step')} to {settings.learning_rate:g}" if warm else f"is {settings.learning_rate:g}"
+    falls = {"linear": ", then falls in a straight line to 0", "cosine": ", then falls along a cosine to 0"}
+    return f"The rate {rise}{falls.get(settings.schedule, ' and stays there')}, {plural(settings.steps, 'step')} in all."
+
+
+def _ends() -> str:
+    marks = range(math.ceil(_LOW), math.floor(_HIGH) + 1)
+    return "".join(f"<span>1e{mark}</span>" for mark in marks)
