@@ -18,7 +18,7 @@ from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.options import Options, find, table
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
-from gpt_magic.tasks.task import Task, make_task
+from gpt_magic.tasks.task import Rows, Task, make_task
 
 
 @dataclass
@@ -36,13 +36,30 @@ class Prepared:
     preflight: Preflight
 
 
-def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: Callable[[], None]) -> Prepared:
+def encode(
+    options: Options, data: Data, tokenizer: Any, limit: int, emit: Emit, check: Callable[[], None]
+) -> tuple[Task, Rows]:
+    """The task that the data are for, and its rows as tokens."""
+    task = make_task(options, data)
+    task.emit = emit
+    return task, task.encode(tokenizer, limit, check)
+
+
+def prepare(
+    options: Options,
+    data: Data,
+    name: str | None,
+    emit: Emit,
+    check: Callable[[], None],
+    encoding: Callable[..., tuple[Task, Rows]] = encode,
+) -> Prepared:
     """Find the base model, tokenise and plan.
 
     Args:
         data: checked examples, see `read_data`.
         name: how the user calls the data, for the report; None when unknown.
         check: called between the parts; may raise to end the work.
+        encoding: makes the tokens, or finds those of an earlier call; see `encode`.
 
     Raises:
         DataError, ModelError, OptionError: with one line that says what to change.
@@ -55,9 +72,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     tokenizer = load_tokenizer(base)
     limit = longest(options, base)
     emit(Phase("making tokens"))
-    task = make_task(options, data)
-    task.emit = emit
-    rows = task.encode(tokenizer, limit, check)
+    task, rows = encoding(options, data, tokenizer, limit, emit, check)
     rate, rate_why = float(options.learning_rate or 0), "given"
     if options.learning_rate is None:
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     from gpt_magic.prepare import Prepared
 
-# What no table is read or checked by. An option that is not named here is taken to matter.
-_LATER = (
-    *("base", "dropout", "repeat", "epochs", "max_steps", "batch_size", "accumulate", "learning_rate", "optimizer"),
-    *("schedule", "warmup", "weight_decay", "grad_clip", "log_every", "baselines", "calibrate", "samples"),
-    *("sample_tokens", "device", "precision", "threads", "output", "quiet", "dry_run", "max_length", "truncate"),
+# What neither tokens nor, with the second line, the reading and checking of a table depend on. An option that is not
+# named here is taken to matter.
+_FOR_TRAINING = (
+    *("dropout", "epochs", "max_steps", "batch_size", "accumulate", "learning_rate", "optimizer", "schedule", "warmup"),
+    *("weight_decay", "grad_clip", "log_every", "baselines", "calibrate", "device", "precision", "threads", "output"),
+    *("quiet", "dry_run"),
 )
+_FOR_TOKENS = ("base", "repeat", "samples", "sample_tokens", "max_length", "truncate")
 PAUSE_SECONDS = 0.35  # without a change, before anything is looked at
 Check = Callable[[], None]
 
@@ -149,15 +151,24 @@ class Looker:
         check()
         looked.task = choose_task(options, known)
         tell("checking the data")
-        data = self._kept("data", _sight(options, [name for name in table() if name not in _LATER]), lambda: read_data(options, tell))
+        data = self._kept("data", _sight(options, _all_but(*_FOR_TRAINING, *_FOR_TOKENS)), lambda: read_data(options, tell))
         looked.roles, looked.found = data.roles.columns, data.roles.found
         tell("importing torch and transformers")
         from gpt_magic.run import import_libraries
 
         import_libraries()
-        from gpt_magic.prepare import prepare
+        from gpt_magic.prepare import encode, prepare
 
-        looked.prepared = prepare(options.copy_with(dry_run=True), data, name, lambda event: _phase(event, say), check)
+        def encoding(*arguments: Any) -> Any:
+            task, rows = self._kept("tokens", _sight(options, _all_but(*_FOR_TRAINING)), lambda: encode(*arguments))
+            task.options = arguments[0]
+            return task, rows
+
+        def emit(event: Any) -> None:
+            if isinstance(event, Phase):
+                tell(event.name)
+
+        looked.prepared = prepare(options.copy_with(dry_run=True), data, name, emit, check, encoding)
         looked.preflight = looked.prepared.preflight
 
     def _kept(self, what: str, sight: Any, make: Callable[[], Any]) -> Any:
@@ -176,6 +187,10 @@ def _tables(options: Options, say: Callable[[str], None]) -> "pd.DataFrame":
     return read_table(options.data, say=say, split=options.split)
 
 
+def _all_but(*names: str) -> list[str]:
+    return [name for name in table() if name not in names]
+
+
 def _sight(options: Options, names: Iterable[str]) -> list[Any]:
     """What tells that options are the same as before, and a table not another one."""
     values = {name: getattr(options, name) for name in names}
@@ -188,8 +203,3 @@ def _seen(data: Any) -> Any:
     columns = getattr(data, "columns", None)
     size = len(data) if hasattr(type(data), "__len__") else 0
     return str(data) if isinstance(data, str) else (id(data), size, None if columns is None else [*map(str, columns)])
-
-
-def _phase(event: Any, say: Callable[[str], None]) -> None:
-    if isinstance(event, Phase):
-        say(event.name)
