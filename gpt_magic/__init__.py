@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from gpt_magic import samples
     from gpt_magic.door import finetune
+    from gpt_magic.notebook.form import form
     from gpt_magic.saved import load
     from gpt_magic.store import cache
     from gpt_magic.tuned import (
@@ -41,6 +42,7 @@ __all__ = [
     "TunedWords",
     "cache",
     "finetune",
+    "form",
     "load",
     "samples",
     "zero_shot",
@@ -49,6 +51,7 @@ __all__ = [
 # Public names by the module they live in; imported when first used, so that %load_ext is instant.
 _LAZY = {
     "finetune": "gpt_magic.door",
+    "form": "gpt_magic.notebook.form",
     "load": "gpt_magic.saved",
     "cache": "gpt_magic.store",
     "zero_shot": "gpt_magic.untrained",

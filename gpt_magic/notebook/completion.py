@@ -68,7 +68,7 @@ def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcher
         return _result(values, fragment, word, lambda text: _line_quoted(text, quote))
     flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
     if word.startswith("-"):
-        return _result([*flags, "--help", "--traceback"], fragment, word)
+        return _result([*flags, "--form", "--help", "--traceback"], fragment, word)
     parts = [f"{name}:{split}" for name in tables(namespace) for split in splits(namespace[name])]
     return _result([*values, *tables(namespace), *parts, *flags], fragment, word)  # a switch needs no value
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpt_magic.notebook.plot import LossPlot
 
 LINE_SECONDS = 0.25  # between two progress lines
+PLACES = ("card", "line", "plot", "samples")  # of a run in a notebook, from top to bottom
 PLOT_SECONDS = 0.9  # between two pictures, so that there is one in every second
 _LOG_SECONDS = 30.0  # between two progress lines where lines cannot be rewritten
 
@@ -84,12 +85,15 @@ class NotebookView:
 
     The pre-flight stands apart from the progress line so that it is not redrawn four times a second: a reader
     can select its text.
+
+    Args:
+        handles: display handles by place, see `PLACES`, where there are some already.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, handles: dict[str, Any] | None = None) -> None:
         self._budget = budget or Budget()
         self._safely = _Safely()
-        self._handles: dict[str, Any] = {}
+        self._handles: dict[str, Any] = {} if handles is None else handles
         self._shown: dict[str, str] = {}
         self._plot: LossPlot | None = None
         self._plotted = (0, 0)  # steps and evaluations in the last picture

@@ -34,8 +34,8 @@ The body takes Python assignments to the options below; their right-hand sides s
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
 it returns the tuned model when -o is not given.
 
-Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
---traceback shows the whole traceback of an error.
+Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), --form shows a form that begins
+with what is given here, -h prints this page, --traceback shows the whole traceback of an error.
 
 """
 
@@ -105,6 +105,11 @@ class GptMagics(Magics):
             if "help" in request.switches:
                 print(_USAGE + help_text())  # noqa: T201  # -h is a printed page
                 return None
+            if "form" in request.switches:
+                from gpt_magic.notebook.form import open_form
+
+                start = self.defaults.copy_with(**request.values)
+                return open_form(start, request.data_name or "", self.shell)
             return self._finetune(request, is_line=cell is None)
 
     @no_var_expand

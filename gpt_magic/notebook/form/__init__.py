@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gpt_magic.options import Options
+
 if TYPE_CHECKING:
     from gpt_magic.notebook.form.board import Form
 
@@ -21,24 +23,30 @@ def form(data: Any = None, **options: Any) -> "Form":
     """
     import sys
 
-    from gpt_magic.errors import OptionError
     from gpt_magic.notebook.form.names import name_of
     from gpt_magic.notebook.live import defaults
 
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or getattr(shell, "kernel", None) is None:
-        raise OptionError("a form needs a notebook; here say %finetune -h, or gpt_magic.finetune(data)")
-    name = name_of(data, shell.user_ns, cell=_cell(shell))
-    return make_form(data, str(data) if isinstance(data, str) else name, defaults().copy_with(**options), shell.user_ns)
+    start = defaults().copy_with(data=data, **options)
+    name = data if isinstance(data, str) else name_of(data, shell.user_ns, _cell(shell)) if shell is not None else ""
+    return open_form(start, name, shell)
 
 
-def make_form(data: Any, name: str, start: Any, namespace: dict[str, Any]) -> "Form":
-    """A form for data whose name is known; see `Form`."""
-    from gpt_magic.notebook.form.board import Form
+def open_form(start: Options, name: str, shell: Any) -> "Form":
+    """A form that begins with some options, in the notebook of a shell.
+
+    Args:
+        name: how the user calls the data; empty when they have no name.
+    """
+    from gpt_magic.errors import OptionError
     from gpt_magic.notebook.live import defaults
 
-    return Form(data, name, start, defaults().copy_with(), namespace)
+    if getattr(shell, "kernel", None) is None:
+        raise OptionError("a form needs a notebook; here say %finetune -h, or gpt_magic.finetune(data)")
+    from gpt_magic.notebook.form.board import Form
+
+    return Form(start, name, defaults().copy_with(), shell.user_ns)
 
 
 def _cell(shell: Any) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as widgets
+from IPython.display import display
 
 from gpt_magic.data.read import is_for
 from gpt_magic.errors import GptMagicError
@@ -15,6 +16,7 @@ from gpt_magic.notebook.form.copying import CopyBox
 from gpt_magic.notebook.form.fields import Column, Field, Written, make_field, put
 from gpt_magic.notebook.form.preview import preview_html
 from gpt_magic.notebook.form.rate import Rate
+from gpt_magic.notebook.form.starting import Runs
 from gpt_magic.notebook.form.wording import as_cell, as_python, option_of
 from gpt_magic.notebook.markup import frame, note, say
 from gpt_magic.options import Options, table
@@ -26,19 +28,15 @@ class Form:
     """One form; shows itself as the value of a cell.
 
     Args:
-        data: what to train on, as `gpt_magic.finetune` takes it.
+        start: options that the form begins with, the data among them.
         name: what the user calls the data; empty when they have no name.
-        start: options that the form begins with.
         defaults: the notebook's.
         namespace: the notebook's names.
     """
 
-    def __init__(
-        self, data: Any, name: str, start: Options, defaults: Options, namespace: dict[str, Any]
-    ) -> None:
+    def __init__(self, start: Options, name: str, defaults: Options, namespace: dict[str, Any]) -> None:
         self.name, self.defaults, self.namespace = name, defaults, namespace
-        self._base = start
-        self._data = data
+        self._start_with = start
         self._task = ""  # that the columns mean; empty until they were looked at
         self._looker = Looker()
         self._newest = Newest(self._look)
@@ -49,6 +47,7 @@ class Form:
         self._preview = widgets.HTML()
         self._report = widgets.HTML()
         self._copy = CopyBox()
+        self.runs = Runs(name, defaults, namespace)
         rate = self.fields["learning_rate"]
         assert isinstance(rate, Written)
         self.rate = Rate(rate)
@@ -62,10 +61,23 @@ class Form:
         Raises:
             OptionError: a field has a value that its option does not take.
         """
-        options = self.defaults.copy_with(data=self._data, dry_run=False, quiet=self._base.quiet)
+        options = self.defaults.copy_with(data=self._start_with.data)
         for name in self._shown():
             options.put(name, self.fields[name].read())
         return options
+
+    def start(self) -> None:
+        """Start a run with the settings as they are; it goes on in the background."""
+        try:
+            options = self.options()
+        except GptMagicError as error:
+            self._report.value = frame(f"\u2717 {say(error, 400)}")
+            return
+        self.runs.start(options)
+
+    def _ipython_display_(self) -> None:
+        display(self.root)
+        self.runs.display()
 
     def close(self) -> None:
         """Close the widgets; what was trained stays."""
@@ -80,6 +92,8 @@ class Form:
 
     def _laid_out(self) -> widgets.VBox:
         fields = {name: field for name, field in self.fields.items() if name != "output"}
+        self._start = self._button("Start", "Start a run with these settings", self.start)
+        self._start.button_style = "primary"
         copy_cell = self._button("Copy as cell", "The %%finetune cell that does the same", self._copy_cell)
         copy_call = self._button("Copy as Python", "The call that does the same", self._copy_call)
         root = widgets.VBox(
@@ -89,6 +103,7 @@ class Form:
                 *layout.sections(fields, {"data": [self._preview], "training": [self.rate.box]}),
                 layout.title("What would happen"),
                 self._report,
+                layout.row(self.fields["output"].box, self._start, *self.runs.buttons),
                 layout.row(copy_cell, copy_call),
                 self._copy.box,
             ]
@@ -144,6 +159,12 @@ class Form:
     def _look(self, options: Options, check: Check) -> None:
         looked = self._looker(options, self.name or None, self._doing, check)
         check()
+        try:
+            self._found(looked)
+        except Exception as failure:  # the form stands, whatever goes wrong in showing this
+            self._report.value = frame(f"\u2717 this cannot be shown: {say(repr(failure), 300)}")
+
+    def _found(self, looked: Looked) -> None:
         self.looked = looked
         if looked.frame is not None:
             self._preview.value = preview_html(looked.frame, looked.roles)

@@ -39,7 +39,8 @@ STYLE = """<style>
 .gpt-magic-form .widget-button:focus-visible, .gpt-magic-form input:focus-visible, .gpt-magic-form select:focus-visible,
 .gpt-magic-form textarea:focus-visible, .gpt-magic-form summary:focus-visible,
 .gpt-magic-form [tabindex]:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
-.gpt-magic-fold { width: auto !important; margin: 14px 0 4px !important; padding: 0 10px; }
+.gpt-magic-rate { flex-flow: row wrap !important; gap: 4px 24px; max-width: 820px; }
+.gpt-magic-fold { align-self: flex-start; width: auto !important; margin: 14px 0 4px !important; padding: 0 10px; }
 .gpt-magic-copy textarea { width: 100%; box-sizing: border-box; font-family: var(--jp-code-font-family, monospace);
   font-size: var(--jp-code-font-size, 13px); color: inherit; background: transparent; padding: 8px;
   border: 1px solid rgba(128,128,128,.6); border-radius: 3px; }
@@ -63,12 +64,13 @@ def sections(fields: Mapping[str, Field], beside: Mapping[str, Sequence[widgets.
         beside: group -> what stands below its title, before its fields.
     """
     made: list[widgets.Widget] = []
+    ordered = sorted(fields.items(), key=lambda item: _rank(item[0]))
     for group in FIRST_GROUPS:
-        boxes = [field.box for name, field in fields.items() if _group(name) == group and not is_folded(name)]
+        boxes = [field.box for name, field in ordered if _group(name) == group and not is_folded(name)]
         made += [title(_TITLES[group]), *beside.get(group, ()), grid(boxes)]
     inside: list[widgets.Widget] = []
     for group in GROUPS:
-        boxes = [field.box for name, field in fields.items() if _group(name) == group and is_folded(name)]
+        boxes = [field.box for name, field in ordered if _group(name) == group and is_folded(name)]
         if boxes:
             inside += [title(_TITLES.get(group, group.capitalize())), grid(boxes)]
     return [*made, *fold("advanced options", inside)]
@@ -108,6 +110,11 @@ def fold(what: str, inside: Sequence[widgets.Widget]) -> list[widgets.Widget]:
 
     button.on_click(turn)
     return [button, box]
+
+
+def _rank(name: str) -> int:
+    """What is to be learned comes first, then the columns that it is learned from."""
+    return 0 if name == "task" else 1 if table()[name].metadata.get("kind") == "column" else 2
 
 
 def _group(name: str) -> str:

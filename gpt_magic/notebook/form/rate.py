@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gpt_magic.engine.job import Settings  # torch comes with it
 
 _LOW, _HIGH = -6.0, -2.0  # powers of ten that fine-tuning is usually tried with
+_STEP = 0.05
 # ipywidgets gives the handle of a slider no name; a screen reader needs one.
 _NAMING = """<img alt="" src="data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 style="display:none" onload="(function name(node, tries) {
@@ -26,9 +27,9 @@ class Rate:
 
     def __init__(self, field: Written) -> None:
         self._field = field
-        self._moving = False
+        self._at = 1e-4
         self.slider = widgets.FloatLogSlider(
-            value=1e-4, base=10, min=_LOW, max=_HIGH, step=0.05, readout=False, continuous_update=True,
+            value=self._at, base=10, min=_LOW, max=_HIGH, step=_STEP, readout=False, continuous_update=True,
             description="learning rate", tooltip="The learning rate on a log scale; the field has the exact number.",
         )  # fmt: skip
         self.slider.style.description_width = "auto"
@@ -38,6 +39,7 @@ class Rate:
         self._words = widgets.HTML()
         self._picture = widgets.HTML()
         left = widgets.VBox([self.slider, widgets.HTML(ends + _NAMING), self._words])
+        left.layout.flex = "1 1 260px"
         self.box = widgets.HBox([left, self._picture])
         self.box.add_class("gpt-magic-rate")
 
@@ -56,15 +58,14 @@ class Rate:
         self._picture.value = image(schedule_png(steps, rates), words, 340)
 
     def _set(self, rate: float) -> None:
-        self._moving = True
-        try:
-            self.slider.value = min(max(rate, 10**_LOW), 10**_HIGH)
-        finally:
-            self._moving = False
+        self._at = min(max(rate, 10**_LOW), 10**_HIGH)
+        self.slider.value = self._at
 
     def _moved(self, change: Any) -> None:
-        if not self._moving:
-            self._field.type(f"{change['new']:.2g}")
+        # The browser moves a value that was set here to the next step of the slider, and sends it back.
+        if abs(math.log10(change["new"] / self._at)) > 0.51 * _STEP:
+            self._at = change["new"]
+            self._field.type(f"{self._at:.2g}")
 
 
 def schedule_words(settings: "Settings") -> str:
@@ -72,9 +73,10 @@ def schedule_words(settings: "Settings") -> str:
     from gpt_magic.engine.schedule import warmup_steps
 
     warm = warmup_steps(settings.warmup, settings.steps)
-    rise = f"rises over {plural(warm, 'step')} to {settings.learning_rate:g}" if warm else f"is {settings.learning_rate:g}"
+    peak, steps = f"{settings.learning_rate:g}", plural(settings.steps, "step")
+    begins = f"rises over {plural(warm, 'step')} to {peak}" if warm else f"is {peak}"
     falls = {"linear": ", then falls in a straight line to 0", "cosine": ", then falls along a cosine to 0"}
-    return f"The rate {rise}{falls.get(settings.schedule, ' and stays there')}, {plural(settings.steps, 'step')} in all."
+    return f"The rate {begins}{falls.get(settings.schedule, ' and stays there')}, {steps} in all."
 
 
 def _ends() -> str:
