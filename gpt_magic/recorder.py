@@ -3,6 +3,7 @@
 import statistics
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ class Progress:
         epoch: passes over the data so far.
         loss, learning_rate: of the last step; None before the first.
         tokens_per_second: over the last steps; None before the first.
-        elapsed: seconds since the run began.
+        elapsed: seconds since the run began, pauses left out.
         left: estimated seconds to the end of training; None before three real steps were made.
         steps_log: all steps made, oldest first (a tuple; do not keep it longer than a repaint).
         evaluations: all evaluations, oldest first.
@@ -47,14 +48,23 @@ class Progress:
 
 @dataclass
 class Recorder:
-    """Collects events from the worker's thread; `progress` may be called from any other."""
+    """Collects events from the worker's thread; `progress` may be called from any other.
 
-    started: float = field(default_factory=time.perf_counter)
+    Attributes:
+        clock: seconds, of any beginning; a run's own stands still while it is paused.
+        started: when the run began, by that clock.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    started: float = field(init=False)
     _now: Progress = field(default_factory=Progress)
     _steps: list[Stepped] = field(default_factory=list)
     _evaluations: list[Evaluated] = field(default_factory=list)
     _samples: list[Sampled] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     def __call__(self, event: Event) -> None:
         """Take one event; this is the ``emit`` that a worker is given."""
@@ -76,7 +86,7 @@ class Recorder:
         with self._lock:
             now = replace(
                 self._now,
-                elapsed=time.perf_counter() - self.started,
+                elapsed=self.clock() - self.started,
                 evaluations=tuple(self._evaluations),
                 steps_log=tuple(self._steps),
                 samples=tuple(self._samples),

@@ -64,6 +64,7 @@ class Job:
         objective: the task's loss.
         train: the rows to learn from.
         evaluate: scores the validation rows; None when there are none.
+        snapshot: called when a copy of the best weights is wanted, with what makes one and the outcome so far.
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
@@ -79,4 +80,5 @@ class Job:
     sample: Callable[[], tuple[tuple[str, str], ...]] | None = None
     hidden: Hidden = hidden_packed
     checkpoints: Checkpoints | None = None
+    snapshot: Callable[[Callable[[], nn.Module], Any], None] | None = None
     measure: str = "loss"
