@@ -223,7 +223,8 @@ class TunedAnswerer(TunedModel):
         if cut:
             what = "question" if self.style == "extract" else "context or question"
             warnings.warn(
-                f"{plural(len(cut), what)} too long for {self.max_length:,} tokens: only a part was read ({rows(cut)})",
+                f"{plural(len(cut), 'row')} with a {what} too long for {self.max_length:,} tokens: only a part was "
+                f"read ({rows(cut)})",
                 TruncationWarning,
                 stacklevel=3,
             )
