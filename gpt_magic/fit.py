@@ -10,6 +10,7 @@ from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.errors import in_one_line, plural
+from gpt_magic.keeping import Keeping, checkpoint_bytes, versions
 from gpt_magic.options import Options
 from gpt_magic.prepare import Prepared
 from gpt_magic.recorder import Recorder
@@ -33,6 +34,7 @@ class Fit:
         control: what the run's owner asks for.
         keep: given the result and its card as soon as there is one, and again when the baselines stand beside it.
         output: the name that the result will get in the notebook; None when it gets none.
+        keeping: keeps the run while it goes on; None keeps nothing.
     """
 
     options: Options
@@ -41,6 +43,7 @@ class Fit:
     control: Control
     keep: Keep
     output: str | None = None
+    keeping: Keeping | None = None
 
     def __call__(self) -> None:
         """Train and hand the result to ``keep``.
@@ -58,7 +61,13 @@ class Fit:
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
         look = _Look(model, prepared, hidden, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
-        before = self._look_at_base(look, samples) if task.compares_base else None
+        goes_on = False
+        if self.keeping is not None:
+            self.keeping.size = checkpoint_bytes(model)
+            started = self.recorder.started
+            goes_on = self.keeping.restore_log()
+            began -= started - self.recorder.started  # what was spent before the cut counts too
+        before = self._look_at_base(look, samples, goes_on) if task.compares_base else None
         job = Job(
             model,
             task.objective,
@@ -68,6 +77,7 @@ class Fit:
             look.evaluate if len(prepared.valid) else None,
             look.sample if samples else None,
             hidden,
+            checkpoints=self.keeping,
             measure=task.measure,
         )
         outcome = train(job, self.recorder, self.control)
@@ -75,6 +85,8 @@ class Fit:
         if outcome.error is not None:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
+            if self.keeping is not None:
+                self.keeping.end()
             raise error or StopRequested
         warnings = list(prepared.preflight.warnings)
         if hidden is hidden_padded:
@@ -83,6 +95,8 @@ class Fit:
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
         warnings += completed.warnings
+        if self.keeping is not None and self.keeping.problem:
+            warnings.append(self.keeping.problem)
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         # The result first, so that nothing that goes wrong in the baselines can lose it.
         self._finish(job, outcome, completed, others, warnings, began)
@@ -90,11 +104,15 @@ class Fit:
             self.recorder(Phase("fitting the baselines"))
             rows, said = task.compare(self.control.stop)
             self._finish(job, outcome, completed, [*others, *rows], [*warnings, *said], began)
+        if self.keeping is not None and outcome.reason in ("done", "early_stop"):
+            self.keeping.end()
         if error is not None:
             raise error
 
-    def _look_at_base(self, look: "_Look", samples: bool) -> Mapping[str, Any] | None:
+    def _look_at_base(self, look: "_Look", samples: bool, goes_on: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
+        if goes_on:
+            return next((e.metrics for e in self.recorder.progress().evaluations if e.step == 0), None)
         if samples:
             self.recorder(Phase("writing the first samples"))
             self.recorder(Sampled(0, look.sample()))
@@ -128,6 +146,7 @@ class Fit:
         facts = [
             *(fact for fact in prepared.preflight.facts if fact[0] != "tokens an epoch"),
             *completed.facts,
+            *self._kept_facts(outcome),
             (
                 "time",
                 f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "
@@ -166,6 +185,13 @@ class Fit:
         )
         self.keep(result, summary)
 
+    def _kept_facts(self, outcome: Outcome) -> list[tuple[str, str]]:
+        """Where the run was taken up, and how it can be taken up again."""
+        if self.keeping is None:
+            return []
+        said = self.keeping.said() if outcome.reason in ("stopped", "failed") else ""
+        return [fact for fact in (("resumed", self.keeping.resumed), ("to go on", said)) if fact[1]]
+
 
 class _Look:
     """Looks at a model while it learns; a stop ends the look between two forward passes."""
@@ -197,17 +223,6 @@ class _Look:
 def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
     """A row of the table of scores."""
     return [metrics[name] for name in task.scores]
-
-
-def versions() -> str:
-    """The versions that a result depends on, in one line."""
-    import torch
-    import transformers
-
-    import gpt_magic
-
-    modules = (gpt_magic, torch, transformers)
-    return ", ".join(f"{module.__name__} {module.__version__}" for module in modules)
 
 
 def _status(outcome: Outcome) -> str:
