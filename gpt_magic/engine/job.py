@@ -48,6 +48,7 @@ class Settings:
     eval_every: int
     seed: int
     optimizer: str = "adamw"
+    open_end: bool = False  # ``steps`` is only the most: the run ends when the validation rows do no better
 
     @property
     def rows_per_step(self) -> int:
