@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped
+from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped, Warned
 
 _ESTIMATE_AFTER = 3  # real steps before a remaining time is said
 _RECENT = 50  # steps that rate and remaining time are taken from
@@ -28,6 +28,7 @@ class Progress:
         steps_log: all steps made, oldest first (a tuple; do not keep it longer than a repaint).
         evaluations: all evaluations, oldest first.
         samples: what the model wrote at each of them, oldest first; empty for most tasks.
+        warnings: what went wrong on the way and was put right, a sentence each.
     """
 
     phase: str = "starting"
@@ -43,6 +44,7 @@ class Progress:
     steps_log: tuple[Stepped, ...] = ()
     evaluations: tuple[Evaluated, ...] = ()
     samples: tuple[Sampled, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -70,6 +72,8 @@ class Recorder:
                     self._evaluations.append(event)
                 case Sampled():
                     self._samples.append(event)
+                case Warned(line=line):
+                    self._now = replace(self._now, warnings=(*self._now.warnings, line))
 
     def progress(self) -> Progress:
         """The run as it stands now."""

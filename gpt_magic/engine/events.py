@@ -85,7 +85,14 @@ class Sampled:
     texts: tuple[tuple[str, str], ...]
 
 
-Event = Phase | Planned | Stepped | Evaluated | Sampled
+@dataclass(frozen=True)
+class Warned:
+    """Something that the report has to say, in one sentence: memory ran out and the rows go in smaller passes."""
+
+    line: str
+
+
+Event = Phase | Planned | Stepped | Evaluated | Sampled | Warned
 Emit = Callable[[Event], None]
 
 

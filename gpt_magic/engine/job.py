@@ -1,7 +1,7 @@
 """What a training run is told: everything that the loop reads."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,11 +48,25 @@ class Settings:
     eval_every: int
     seed: int
     optimizer: str = "adamw"
+    checkpointing: str = "auto"
 
     @property
     def rows_per_step(self) -> int:
         """The effective batch size."""
         return self.batch_size * self.accumulate
+
+
+@dataclass
+class Passes:
+    """How a step's rows are cut into forward passes; made smaller where memory runs out.
+
+    Attributes:
+        rows: most rows in one forward pass.
+        checkpointing: whether blocks keep their inputs alone and are computed again in the backward pass.
+    """
+
+    rows: int
+    checkpointing: bool = False
 
 
 @dataclass
@@ -67,6 +81,7 @@ class Job:
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
+        passes: how its rows are cut; at first ``settings.batch_size`` at once.
         checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
     """
 
@@ -80,3 +95,7 @@ class Job:
     hidden: Hidden = hidden_packed
     checkpoints: Checkpoints | None = None
     measure: str = "loss"
+    passes: Passes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.passes = Passes(self.settings.batch_size, self.settings.checkpointing == "on")
