@@ -34,7 +34,12 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers that a training run needs, all settled."""
+    """The numbers that a training run needs, all settled.
+
+    Attributes:
+        rows_at_once: most rows in one forward pass; 0 for ``batch_size``.
+        checkpointing: ``on``, ``off``, or ``auto``: where one row alone does not fit without.
+    """
 
     steps: int
     batch_size: int
@@ -48,6 +53,7 @@ class Settings:
     eval_every: int
     seed: int
     optimizer: str = "adamw"
+    rows_at_once: int = 0
     checkpointing: str = "auto"
 
     @property
@@ -81,7 +87,7 @@ class Job:
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
-        passes: how its rows are cut; at first ``settings.batch_size`` at once.
+        passes: how its rows are cut; at first as the settings say.
         checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
     """
 
@@ -98,4 +104,6 @@ class Job:
     passes: Passes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.passes = Passes(self.settings.batch_size, self.settings.checkpointing == "on")
+        self.passes = Passes(
+            self.settings.rows_at_once or self.settings.batch_size, self.settings.checkpointing == "on"
+        )
