@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped, Trial, Tried
+from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped, Trial, Tried, Warned
 
 _ESTIMATE_AFTER = 3  # real steps before a remaining time is said
 _RECENT = 50  # steps that rate and remaining time are taken from
@@ -30,6 +30,7 @@ class Progress:
         evaluations: all evaluations, oldest first.
         samples: what the model wrote at each of them, oldest first; empty for most tasks.
         tried: the learning rates that were tried before; None where none were.
+        warnings: what went wrong on the way and was put right, a sentence each.
     """
 
     phase: str = "starting"
@@ -46,6 +47,7 @@ class Progress:
     evaluations: tuple[Evaluated, ...] = ()
     samples: tuple[Sampled, ...] = ()
     tried: Tried | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -86,6 +88,8 @@ class Recorder:
                     self._samples.append(event)
                 case Tried():
                     self._now = replace(self._now, tried=event)
+                case Warned(line=line):
+                    self._now = replace(self._now, warnings=(*self._now.warnings, line))
 
     def log(self) -> dict[str, Any]:
         """All that was recorded, as plain values, for a run that may have to go on elsewhere."""
@@ -96,6 +100,7 @@ class Recorder:
                 "evaluations": [vars(evaluation) for evaluation in self._evaluations],
                 "samples": [(one.step, one.texts) for one in self._samples],
                 "tried": self._now.tried and asdict(self._now.tried),
+                "warnings": self._now.warnings,
             }
 
     def restore(self, log: Mapping[str, Any]) -> None:
@@ -107,7 +112,11 @@ class Recorder:
             ]
             self._evaluations = [Evaluated(**one) for one in log["evaluations"]]
             self._samples = [Sampled(step, tuple(map(tuple, texts))) for step, texts in log["samples"]]
-            self._now = replace(self._now, tried=log["tried"] and tried_from(log["tried"]))
+            self._now = replace(
+                self._now,
+                tried=log["tried"] and tried_from(log["tried"]),
+                warnings=tuple(log.get("warnings", ())),
+            )
 
     def progress(self) -> Progress:
         """The run as it stands now."""

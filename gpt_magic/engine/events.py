@@ -132,7 +132,14 @@ class Tried:
         return trials_html(self)
 
 
-Event = Phase | Planned | Stepped | Evaluated | Sampled | Tried
+@dataclass(frozen=True)
+class Warned:
+    """Something that the report has to say, in one sentence: memory ran out and the rows go in smaller passes."""
+
+    line: str
+
+
+Event = Phase | Planned | Stepped | Evaluated | Sampled | Tried | Warned
 Emit = Callable[[Event], None]
 
 

@@ -73,7 +73,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 break
             began = time.perf_counter()
             model.train()
-            loss = accumulate_gradients(job, rows, lengths, step + 1)
+            loss = accumulate_gradients(job, rows, lengths, step + 1, emit)
             norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
             rate = course.rate
             optimizer.step()

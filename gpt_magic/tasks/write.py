@@ -31,7 +31,7 @@ from gpt_magic.models.load import load_language_model
 from gpt_magic.tasks import overlap
 from gpt_magic.tasks.answers import score_answers
 from gpt_magic.tasks.keys import token_key
-from gpt_magic.tasks.language import Learned, NextToken, encode, row_nats, total_nats
+from gpt_magic.tasks.language import ROWS_A_PASS, Learned, NextToken, encode, row_nats, total_nats
 from gpt_magic.tasks.reading import Answered
 from gpt_magic.tasks.task import Check, Row, Rows, Task
 
@@ -44,6 +44,7 @@ class WriteTask(Task):
     """``task = "answer"``, ``style = "write"``."""
 
     name = "answer"
+    read_together = ROWS_A_PASS
     scores = {"exact_match": "exact match", "f1": "F1"}  # noqa: RUF012  # declared in Task
 
     data: AnswerData
