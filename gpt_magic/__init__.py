@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gpt_magic import samples
-    from gpt_magic.door import finetune
+    from gpt_magic.door import finetune, resume
     from gpt_magic.notebook.form import form
+    from gpt_magic.run_folders import resumable
     from gpt_magic.saved import load
     from gpt_magic.store import cache
     from gpt_magic.tuned import (
@@ -44,6 +45,8 @@ __all__ = [
     "finetune",
     "form",
     "load",
+    "resumable",
+    "resume",
     "samples",
     "zero_shot",
 ]
@@ -52,6 +55,8 @@ __all__ = [
 _LAZY = {
     "finetune": "gpt_magic.door",
     "form": "gpt_magic.notebook.form",
+    "resume": "gpt_magic.door",
+    "resumable": "gpt_magic.run_folders",
     "load": "gpt_magic.saved",
     "cache": "gpt_magic.store",
     "zero_shot": "gpt_magic.untrained",

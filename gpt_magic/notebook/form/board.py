@@ -186,7 +186,7 @@ class Form:
         elif looked.preflight is not None:
             self._report.value = preflight_html(looked.preflight)
         if looked.prepared is not None:
-            self.rate.follow(looked.prepared.settings)
+            self.rate.follow(looked.prepared.settings, len(looked.prepared.train))
 
     def _doing(self, what: str) -> None:
         if self.looked is None:  # later the last report stands until there is a newer one

@@ -43,8 +43,9 @@ class Rate:
         self.box = widgets.HBox([left, self._picture])
         self.box.add_class("gpt-magic-rate")
 
-    def follow(self, settings: "Settings") -> None:
-        """Show the rate and the schedule that a run would have."""
+    def follow(self, settings: "Settings", rows: int) -> None:
+        """Show the rate and the schedule that a run over so many rows would have."""
+        from gpt_magic.engine.batching import steps_per_epoch
         from gpt_magic.engine.schedule import learning_rates
         from gpt_magic.notebook.form.pictures import image, schedule_png
 
@@ -52,7 +53,7 @@ class Rate:
         if settings.steps < 2:
             self._picture.value = ""
             return
-        steps, rates = learning_rates(settings.schedule, settings.warmup, settings.steps, settings.learning_rate)
+        steps, rates = learning_rates(settings, steps_per_epoch(rows, settings.rows_per_step))
         words = schedule_words(settings)
         self._words.value = f"<div>{words}</div>"
         self._picture.value = image(schedule_png(steps, rates), words, 340)
@@ -72,11 +73,15 @@ def schedule_words(settings: "Settings") -> str:
     """What the picture shows, in a sentence."""
     from gpt_magic.engine.schedule import warmup_steps
 
+    peak, falls = f"{settings.learning_rate:g}", {"linear": "in a straight line", "cosine": "along a cosine"}
+    if settings.open_end:
+        fall = falls.get(settings.schedule)
+        ends = f"then falls {fall} to 0 over one epoch" if fall else "then the run ends"
+        return f"The rate rises to {peak} and stays there until the validation rows do no better, {ends}."
     warm = warmup_steps(settings.warmup, settings.steps)
-    peak, steps = f"{settings.learning_rate:g}", plural(settings.steps, "step")
     begins = f"rises over {plural(warm, 'step')} to {peak}" if warm else f"is {peak}"
-    falls = {"linear": ", then falls in a straight line to 0", "cosine": ", then falls along a cosine to 0"}
-    return f"The rate {begins}{falls.get(settings.schedule, ' and stays there')}, {steps} in all."
+    then = f", then falls {falls[settings.schedule]} to 0" if settings.schedule in falls else " and stays there"
+    return f"The rate {begins}{then}, {plural(settings.steps, 'step')} in all."
 
 
 def _ends() -> str:
