@@ -58,7 +58,7 @@ class Known:
 
 
 def known_bases() -> list[Known]:
-    """The models that ship, those of the hub that are on this disk, and the usual ones that are not; asks no network."""
+    """The models that ship, those of the hub that are on this disk, and the usual ones that are not; no network."""
     weights = SHIPPED / "nano" / _WEIGHTS
     own = [Known(name, weights.stat().st_size if name == "nano" else 0, here=True) for name in shipped()]
     cached = sorted(_cached(), key=lambda known: known.size)

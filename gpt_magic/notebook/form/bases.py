@@ -33,7 +33,7 @@ class BaseField(Field):
         self._list.observe(self._reveal, "value")
         return [self._list, self._line]
 
-    def read(self) -> Any:
+    def _read(self) -> Any:
         if self._list.value != _OTHER:
             return self._list.value
         text = self._line.value.strip()

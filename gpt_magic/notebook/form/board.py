@@ -1,6 +1,5 @@
 """The form: options as fields, what a run of them would do, and the runs that were made of them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets as widgets
@@ -196,5 +195,3 @@ class Form:
 def _all(widget: Any) -> list[Any]:
     """A widget and all within it, the innermost first."""
     return [*(inner for child in getattr(widget, "children", ()) for inner in _all(child)), widget]
-
-

@@ -151,7 +151,9 @@ class Looker:
         check()
         looked.task = choose_task(options, known)
         tell("checking the data")
-        data = self._kept("data", _sight(options, _all_but(*_FOR_TRAINING, *_FOR_TOKENS)), lambda: read_data(options, tell))
+        data = self._kept(
+            "data", _sight(options, _all_but(*_FOR_TRAINING, *_FOR_TOKENS)), lambda: read_data(options, tell)
+        )
         looked.roles, looked.found = data.roles.columns, data.roles.found
         tell("importing torch and transformers")
         from gpt_magic.run import import_libraries
@@ -194,9 +196,7 @@ def _all_but(*names: str) -> list[str]:
 def _sight(options: Options, names: Iterable[str]) -> list[Any]:
     """What tells that options are the same as before, and a table not another one."""
     values = {name: getattr(options, name) for name in names}
-    return [
-        _seen(value) if find(name).metadata.get("kind") == "table" else value for name, value in values.items()
-    ]
+    return [_seen(value) if find(name).metadata.get("kind") == "table" else value for name, value in values.items()]
 
 
 def _seen(data: Any) -> Any:

@@ -33,13 +33,9 @@ class CopyBox:
         """Show a text; ``what`` says what it is, for the label."""
         self.text = text
         rows = min(text.count("\n") + 1, 24)
-        written = html.escape(text.rstrip("\n"))
-        # An HTML parser takes a line break away that follows the tag.
-        self._box.value = (
-            f"<div>{say(what)}</div>"
-            f'<textarea readonly rows="{rows}" aria-label="{html.escape(what)}" spellcheck="false">\n{written}</textarea>'
-            f"{_COPY}"
-        )
+        written = "\n" + html.escape(text.rstrip("\n"))  # HTML drops a line break right after the tag
+        area = f'<textarea readonly rows="{rows}" aria-label="{html.escape(what)}" spellcheck="false">{written}'
+        self._box.value = f"<div>{say(what)}</div>{area}</textarea>{_COPY}"
 
     def refuse(self, line: str) -> None:
         """Say why there is no text."""

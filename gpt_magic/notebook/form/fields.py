@@ -45,7 +45,7 @@ class Field:
 
     def read(self) -> Any:
         """The value that the control has now; whether the option takes it is for `Options.put` to say."""
-        raise NotImplementedError
+        return self._read()
 
     def show(self, value: Any) -> None:
         """Let the control have a value, without telling of it."""
@@ -72,6 +72,9 @@ class Field:
     def _controls(self) -> Sequence[widgets.Widget]:
         raise NotImplementedError
 
+    def _read(self) -> Any:
+        raise NotImplementedError
+
     def _show(self, value: Any) -> None:
         raise NotImplementedError
 
@@ -90,7 +93,7 @@ class Choice(Field):
         self._list = self._watch(widgets.Dropdown(options=values, description=self.name))
         return [self._list]
 
-    def read(self) -> Any:
+    def _read(self) -> Any:
         return self._list.value
 
     def _show(self, value: Any) -> None:
@@ -104,7 +107,7 @@ class Switch(Field):
         self._box = self._watch(widgets.Checkbox(description=self.name, indent=False))
         return [self._box]
 
-    def read(self) -> Any:
+    def _read(self) -> Any:
         return self._box.value
 
     def _show(self, value: Any) -> None:
@@ -139,7 +142,7 @@ class Written(Field):
         self._line.continuous_update = True
         return [self._line]
 
-    def read(self) -> Any:
+    def _read(self) -> Any:
         text = self._line.value if isinstance(self.trait, Unicode) else self._line.value.strip()
         if not text:
             return self.default
@@ -172,7 +175,7 @@ class Lines(Field):
         self._area.continuous_update = True
         return [self._area]
 
-    def read(self) -> Any:
+    def _read(self) -> Any:
         lines = [_line(line) for line in self._area.value.split("\n") if line.strip()]
         return lines or self.default
 
@@ -206,7 +209,7 @@ class Column(Field):
         finally:
             self._silent = False
 
-    def read(self) -> Any:
+    def _read(self) -> Any:
         second = self._second.value if self._second else None
         return self._first.value if second is None else [self._first.value, second]
 
@@ -240,7 +243,7 @@ def make_field(name: str, defaults: Options, changed: Change, namespace: Mapping
 
 
 def note_html(trait: TraitType[Any, Any], default: Any) -> str:
-    """What an option takes and is by default, and what it is for: the first clause to be seen, the rest to be opened."""
+    """What an option takes, is by default, and is for: of that the first clause, and the rest to be opened."""
     takes = [] if isinstance(trait, Bool | Enum) or trait.metadata.get("kind") else [_range(trait)]
     takes += [] if default is None else [f"default {_said(default)}"]
     short, rest = first_clause(str(trait.help))
@@ -305,4 +308,3 @@ def put(field: Field, options: Options) -> None:
         field.mark(str(error))
     else:
         field.mark("")
-

@@ -186,9 +186,7 @@ class Runs:
         if not self._handles:
             return
         ended = [attempt for attempt in self.attempts if attempt.run.done.is_set()]
-        self._handles["table"].update(
-            {"text/html": attempts_html(ended), "text/plain": attempts_text(ended)}, raw=True
-        )
+        self._handles["table"].update({"text/html": attempts_html(ended), "text/plain": attempts_text(ended)}, raw=True)
         data, metadata = picture(ended)
         self._handles["curves"].update(data, raw=True, metadata=metadata)
 

@@ -39,8 +39,8 @@ def as_cell(options: Options, defaults: Options, namespace: Mapping[str, Any]) -
     if "output" in sources:
         line.append(f"-o {sources.pop('output').strip(chr(34))}")
     # A line of the body hides a name of the notebook that is also an option's from the lines below it.
-    for name in [name for name, text in sources.items() if text != name and text in sources]:
-        line.append(f"--{name.replace('_', '-')} {sources.pop(name)}")
+    hidden = [name for name, text in sources.items() if text != name and text in sources]
+    line += [f"--{name.replace('_', '-')} {sources.pop(name)}" for name in hidden]
     return "\n".join([" ".join(line), *(f"{name} = {text}" for name, text in sources.items())]) + "\n"
 
 
