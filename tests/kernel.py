@@ -115,16 +115,18 @@ class Kernel:
 
     Args:
         folder: the kernel's working folder, by default that of the tests.
+        packages: a folder of packages that come before those of this interpreter, such as another ipykernel.
+        served: whether a Jupyter server has started it, and so somebody may click.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, packages: Path | None = None, *, served: bool = False) -> None:
         self._private = tempfile.TemporaryDirectory(prefix="kernel-")
         # No folders to look in: what remains is ipykernel's own specification with this interpreter.
         specs = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
         self._manager = KernelManager(
             kernel_spec_manager=specs, connection_file=str(Path(self._private.name) / "connection.json")
         )
-        self._folder = folder
+        self._folder, self._packages, self._served = folder, packages, served
         self._log = Path(self._private.name) / "kernel.log"
         self._client: BlockingKernelClient | None = None
         self._shown: dict[str, list[dict[str, Any]]] = {}
@@ -136,6 +138,12 @@ class Kernel:
         # With MPLBACKEND set, ipykernel leaves its inline backend off, which no user's kernel does.
         environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
         environment["IPYTHONDIR"] = self._private.name
+        environment.pop("JPY_SESSION_NAME", None)
+        if self._served:
+            environment["JPY_SESSION_NAME"] = "films.ipynb"
+        if self._packages is not None:
+            paths = [str(self._packages), environment.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         try:
             with self._log.open("wb") as log:
                 self._manager.start_kernel(
@@ -235,6 +243,38 @@ class Kernel:
                 continue
             self._take(reply, message)
         return reply
+
+    def watch(self, happened: Callable[[], object], seconds: float = RUN_SECONDS) -> None:
+        """Take messages between two cells, such as those of a thread, until ``happened()`` is true.
+
+        Raises:
+            TimeoutError: it was not within ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        while not happened():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"did not happen within {seconds:g} s")
+            try:
+                self._take(Reply(""), self.client.get_iopub_msg(timeout=_POLL_SECONDS))
+            except Empty:
+                continue
+
+    def click(self, comm_id: str, subshell_id: str | None = None) -> float:
+        """Click a button as a frontend does, over a subshell or not; returns when."""
+        content = {"comm_id": comm_id, "data": {"method": "custom", "content": {"event": "click"}}}
+        message = self.client.session.msg("comm_msg", content)
+        if subshell_id is not None:
+            message["header"]["subshell_id"] = subshell_id
+        when = time.time()
+        self.client.shell_channel.send(message)
+        return when
+
+    def make_subshell(self) -> str:
+        """Make a subshell, as JupyterLab does when it first hears of a widget; returns its id."""
+        request = self.client.session.msg("create_subshell_request", {})
+        self.client.control_channel.send(request)
+        reply = self.client.control_channel.get_msg(timeout=START_SECONDS)
+        return str(reply["content"]["subshell_id"])
 
     def _settle(self, reply: Reply) -> None:
         """Give an interrupted cell a moment to end, so that the next one does not wait behind it."""

@@ -34,6 +34,9 @@ The body takes Python assignments to the options below; their right-hand sides s
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
 it returns the tuned model when -o is not given.
 
+%finetune --status lists the runs of this notebook; --stop, --pause, --resume and --show [NAME] tell one what to do, by
+default the latest. --show goes on showing a run in a cell of its own, such as after a reload of the page.
+
 Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
 --traceback shows the whole traceback of an error.
 
@@ -105,6 +108,10 @@ class GptMagics(Magics):
             if "help" in request.switches:
                 print(_USAGE + help_text())  # noqa: T201  # -h is a printed page
                 return None
+            if request.order:
+                from gpt_magic.notebook.orders import obey
+
+                return obey(request.order, request.run_name)
             return self._finetune(request, is_line=cell is None)
 
     @no_var_expand
@@ -147,9 +154,12 @@ class GptMagics(Magics):
         return ChainMap(local_ns or {}, self.shell.user_ns)
 
     def _finetune(self, request: Request, is_line: bool) -> Any:
-        from gpt_magic.door import run_and_watch
+        from gpt_magic.door import run_and_watch, run_behind
 
         options = self.defaults.copy_with(**request.values)
+        if options.background and not options.dry_run:
+            holder = run_behind(options, request.data_name, options.output)
+            return holder if is_line and "output" not in request.values else None
         try:
             result = run_and_watch(options, request.data_name, options.output)
         except TrainingError as error:
@@ -228,6 +238,8 @@ def _give_a_body(lines: list[str]) -> list[str]:
 
 def _model(name: str, names: Mapping[str, Any]) -> Any:
     value = names.get(name)
+    if value is not None and type(value).__name__ == "BackgroundRun":
+        raise OptionError(f"{name} is still in training ({value.state}): {name}.wait() waits for the model")
     if not is_tuned(value):
         known = [key for key, item in names.items() if is_tuned(item)]
         others = f"; tuned models here: {listing(known)}" if known else "; train one with %%finetune"
