@@ -31,6 +31,7 @@ class Reply:
         displays: contents of the ``display_data`` messages, in order.
         updates: contents of the ``update_display_data`` messages, in order.
         messages: all messages of the cell on the iopub channel, ``comm_open`` and ``status`` among them.
+        closed: all comms that the kernel has closed.
         error_name, error_value, traceback: of the error, empty without one.
         seconds: from the kernel's busy to its idle, by the kernel's own clock; 0 while running.
         interrupt_seconds: from the last `Kernel.interrupt` to idle; None where there was no interrupt.
@@ -45,6 +46,7 @@ class Reply:
     error_name: str = ""
     error_value: str = ""
     traceback: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     interrupt_seconds: float | None = None
     idle: bool = False
@@ -130,6 +132,7 @@ class Kernel:
         self._log = Path(self._private.name) / "kernel.log"
         self._client: BlockingKernelClient | None = None
         self._shown: dict[str, list[dict[str, Any]]] = {}
+        self._closed: list[str] = []
         self._current: Reply | None = None
         self._interrupted_at: float | None = None
 
@@ -198,7 +201,8 @@ class Kernel:
     def start(self, code: str) -> Reply:
         """Send a cell and return at once; the reply fills while `wait` or `wait_until` is called."""
         self._interrupted_at = None
-        self._current = Reply(self.client.execute(code, allow_stdin=False, stop_on_error=True))
+        message_id = self.client.execute(code, allow_stdin=False, stop_on_error=True)
+        self._current = Reply(message_id, closed=self._closed)
         return self._current
 
     def interrupt(self) -> None:
@@ -271,10 +275,16 @@ class Kernel:
 
     def make_subshell(self) -> str:
         """Make a subshell, as JupyterLab does when it first hears of a widget; returns its id."""
-        request = self.client.session.msg("create_subshell_request", {})
-        self.client.control_channel.send(request)
-        reply = self.client.control_channel.get_msg(timeout=START_SECONDS)
-        return str(reply["content"]["subshell_id"])
+        return str(self._control("create_subshell_request", {})["subshell_id"])
+
+    def end_subshell(self, subshell_id: str) -> None:
+        """End a subshell, as a page that is closed does."""
+        self._control("delete_subshell_request", {"subshell_id": subshell_id})
+
+    def _control(self, request: str, content: dict[str, Any]) -> dict[str, Any]:
+        self.client.control_channel.send(self.client.session.msg(request, content))
+        reply: dict[str, Any] = self.client.control_channel.get_msg(timeout=START_SECONDS)["content"]
+        return reply
 
     def _settle(self, reply: Reply) -> None:
         """Give an interrupted cell a moment to end, so that the next one does not wait behind it."""
@@ -289,6 +299,8 @@ class Kernel:
         if kind == "update_display_data":  # also from a thread, after the cell that first displayed it
             for output in self._shown.get(content["transient"]["display_id"], []):
                 output.update(data=content["data"], metadata=content["metadata"])
+        if kind == "comm_close":  # from whichever thread
+            self._closed.append(content["comm_id"])
         if message["parent_header"].get("msg_id") != reply.message_id:
             return
         reply.take(message)

@@ -1,6 +1,5 @@
 """Buttons and background runs in real kernels, of the versions of ipykernel that treat clicks differently."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -87,68 +86,164 @@ def kinds(reply: Reply) -> list[str]:
     return [kind for output in reply.outputs for kind in output.get("data", {})]
 
 
-@pytest.mark.parametrize("over_subshell", [True, False], ids=["over a subshell", "without subshell"])
+def rests(reply: Reply) -> bool:
+    return '<strong style="min-width:0">paused' in shown(reply)
+
+
+@pytest.mark.parametrize("over_subshell", [True, False], ids=["over-a-subshell", "without-subshells"])
 def test_buttons_of_a_cell_that_runs(served: Kernel, version: str, over_subshell: bool) -> None:
-    if version.startswith("6"):
-        pytest.skip("its clicks wait for the cell: the next test") if over_subshell else None
-        return
-    subshell = None
     reply = served.start(f"%%finetune films -o clf\n{BODY}")
-    served.wait_until(lambda reply: len(buttons(reply)) == 3)
-    if over_subshell:
-        subshell = served.make_subshell()
-    elif version.startswith("7.3"):  # a frontend without subshells: the buttons hide, the interrupt is named
-        served.wait_until(lambda reply: "kernel&#x27;s interrupt" in shown(reply))
-        served.interrupt()
-        assert served.wait().status == "ok"
-        assert acted(served)[-1][0] == "stop"
+    if version.startswith("6") or (version.startswith("7.3") and not over_subshell):
+        check_that_the_interrupt_is_named(served, reply)
         return
+    served.wait_until(lambda reply: len(buttons(reply)) == 3)
+    subshell = served.make_subshell() if over_subshell else None
     comms = buttons(reply)
     assert {*comms} == {"Pause", "Snapshot", "Stop"}
     served.wait_until(lambda reply: step(reply) >= 3)
     clicked = [served.click(comms["Pause"], subshell)]
-    served.wait_until(lambda reply: '<strong style="min-width:0">paused' in shown(reply))
+    served.wait_until(rests)
     resting = step(reply)
     clicked.append(served.click(comms["Snapshot"], subshell))
     served.wait_until(lambda reply: "clf_snapshot: at step" in shown(reply))
-    time.sleep(0.4)
     assert step(reply) == resting
     clicked.append(served.click(comms["Pause"], subshell))  # it says Resume now
-    served.wait_until(lambda reply: step(reply) > resting + 2)
+    served.wait_until(lambda reply: step(reply) > resting)
     clicked.append(served.click(comms["Stop"], subshell))
     served.wait()
     assert reply.status == "ok", reply.traceback
     assert "stopped at step" in shown(reply)
+    check_end(reply)
+    if subshell is not None:
+        served.end_subshell(subshell)
     told = acted(served)
     assert [name for name, _ in told] == ["pause", "snapshot", "resume", "stop"]  # each once, also after the cell
-    delays = [(after - before) * 1000 for before, (_, after) in zip(clicked, told, strict=True)]
-    print(f"ipykernel {version}: click to effect {', '.join(f'{delay:.0f}' for delay in delays)} ms")
-    assert sorted(delays)[1] < 100
-    check_end(served, reply)
-    said = served.run(
-        "print(type(clf).__name__, clf_snapshot.metrics['steps'], clf_snapshot.predict('fine')['prediction'][0])"
-    )
-    assert said.stdout.split()[:2] == ["TunedClassifier", str(resting)]
+    delays = sorted((after - before) * 1000 for before, (_, after) in zip(clicked, told, strict=True))
+    print(f"\nipykernel {version}, cell runs: click to effect {', '.join(f'{delay:.0f}' for delay in delays)} ms")
+    assert delays[1] < 100
+    said = served.run("print(type(clf).__name__, clf_snapshot.metrics['steps'], len(clf_snapshot.predict('fine')))")
+    assert said.stdout.split() == ["TunedClassifier", str(resting), "1"]
 
 
-def check_end(kernel: Kernel, reply: Reply) -> None:
-    """Nothing to click is left, in the kernel or in the outputs."""
+def check_that_the_interrupt_is_named(kernel: Kernel, reply: Reply) -> None:
+    """No button, or none that is seen: a click would wait for the end of the cell."""
+    kernel.wait_until(lambda reply: "to stop: the kernel&#x27;s interrupt" in shown(reply))
     assert WIDGET not in kinds(reply)
-    assert kinds(reply).count("image/png") == 1
-    opened = {m["content"]["comm_id"] for m in reply.messages if m["msg_type"] == "comm_open"}
-    closed = {m["content"]["comm_id"] for m in reply.messages if m["msg_type"] == "comm_close"}
-    assert opened == closed
-
-
-def test_where_clicks_wait_there_are_no_buttons_and_the_interrupt_is_named(served: Kernel, version: str) -> None:
-    if not version.startswith("6"):
-        return
-    reply = served.start(f"%%finetune films -o clf\n{BODY}")
-    served.wait_until(lambda reply: step(reply) >= 3)
-    assert buttons(reply) == {}
-    assert WIDGET not in kinds(reply)
-    assert "to stop: the kernel&#x27;s interrupt" in shown(reply)
-    served.interrupt()
-    served.wait()
+    kernel.wait_until(lambda reply: step(reply) >= 2)
+    kernel.interrupt()
+    kernel.wait()
     assert reply.status == "ok", reply.traceback
-    check_end(served, reply)
+    assert [name for name, _ in acted(kernel)] == ["stop"]
+    check_end(reply)
+
+
+def gone(reply: Reply) -> bool:
+    """Whether nothing to click is left, in the kernel or in the outputs."""
+    opened = {m["content"]["comm_id"] for m in reply.messages if m["msg_type"] == "comm_open"}
+    return WIDGET not in kinds(reply) and opened <= set(reply.closed)
+
+
+def check_end(reply: Reply) -> None:
+    """Of a cell that ran to its end."""
+    assert gone(reply)
+    assert kinds(reply).count("image/png") == 1
+
+
+def test_a_run_behind_a_finished_cell(served: Kernel, version: str) -> None:
+    reply = served.run(f"%%finetune films -o clf --background\n{BODY}")
+    assert reply.status == "ok", reply.traceback
+    print(f"\nipykernel {version}: a background cell returns after {reply.seconds:.2f} s")
+    comms = buttons(reply)
+    places = len(reply.outputs)
+    other = served.run(
+        "print(type(clf).__name__, clf)\ntry:\n    clf.predict('x')\nexcept AttributeError as e: print(e)"
+    )
+    assert other.stdout.startswith("BackgroundRun <BackgroundRun clf, running: ")
+    assert "clf is a run in the background (running): clf.wait() gives its model" in other.stdout
+    assert other.outputs[1:] == []  # nothing is painted elsewhere
+    refused = served.run("%predict clf fine")
+    assert refused.error_value.startswith("clf is still in training (running): clf.wait()")
+    served.watch(lambda: step(reply) >= 3)
+    clicked = [served.click(comms["Pause"])]
+    served.watch(lambda: rests(reply))
+    clicked.append(served.click(comms["Snapshot"]))
+    served.watch(lambda: "clf_snapshot: at step" in shown(reply))
+    assert served.run("print(clf_snapshot.metrics['steps'], clf.state)").stdout.split() == [str(step(reply)), "paused"]
+    table = served.run("%finetune --status").result
+    assert table["text/plain"].splitlines()[-1].split()[:2] == ["clf", "paused"]
+    assert served.run("%finetune --resume").stdout == "clf: goes on\n"
+    before = step(reply)
+    served.watch(lambda: step(reply) > before)
+    clicked.append(served.click(comms["Stop"]))
+    served.watch(lambda: "stopped at step" in shown(reply) and gone(reply))
+    done = served.run("print(type(clf).__name__, len(clf.predict('fine')))")
+    assert done.stdout.split() == ["TunedClassifier", "1"]
+    check_end(reply)
+    assert len(reply.outputs) == places
+    told = [(name, when) for name, when in acted(served) if name != "resume"]
+    assert [name for name, _ in told] == ["pause", "snapshot", "stop"]
+    delays = sorted((after - when) * 1000 for when, (_, after) in zip(clicked, told, strict=True))
+    print(f"ipykernel {version}, kernel free: click to effect {', '.join(f'{delay:.0f}' for delay in delays)} ms")
+    assert delays[1] < 100
+
+
+def test_wait_and_show_of_a_run_behind_a_cell(served: Kernel) -> None:
+    first = served.run("%%finetune films -o clf --background\nbase = 'scratch'\nmax_steps = 60\nbaselines = False")
+    second = served.run("%finetune --show clf")
+    waited = served.run("model = clf.wait()\nprint(model is clf, model.metrics['steps'])")
+    assert waited.status == "ok", waited.traceback
+    assert waited.stdout.split() == ["True", "60"]
+    served.watch(lambda: "done: 60 steps" in shown(first) and "done: 60 steps" in shown(second))
+    served.watch(lambda: gone(first) and gone(second))
+    check_end(first)
+    check_end(second)
+    third = served.run("%finetune --show clf")
+    assert "done: 60 steps" in shown(third)
+    assert kinds(third).count("image/png") == 1
+
+
+def test_a_run_that_fails_behind_a_cell_says_so_there_and_in_wait(served: Kernel) -> None:
+    bad = "one = [{**row, 'label': 'one'} for row in films]\n"
+    served.run(bad)
+    reply = served.run(f"%%finetune one -o bad --background\n{BODY}")
+    assert reply.status == "ok"
+    served.watch(lambda: "DataError" in shown(reply) and gone(reply))
+    waited = served.run("bad.wait()")
+    assert (waited.status, waited.error_name) == ("error", "DataError")
+    assert served.run("print(bad.state)").stdout.strip() == "failed"
+
+
+def test_two_runs_take_turns_and_a_name_that_was_given_away_is_left_alone(served: Kernel) -> None:
+    first = served.run(f"%%finetune films -o clf --background\n{BODY}")
+    other = served.run("%%finetune films -o other --background\nbase = 'scratch'\nmax_steps = 2\nbaselines = False")
+    served.watch(lambda: "waiting for clf to end" in shown(other))
+    served.watch(lambda: step(first) >= 2)
+    assert served.run("clf = 'mine'\n%finetune --stop clf").status == "ok"
+    served.watch(lambda: "stopped at step" in shown(first) and "done: 2 steps" in shown(other))
+    assert "clf was given to something else while this run went on, so the model is clf_2" in shown(first)
+    said = served.run("print(clf, type(clf_2).__name__, type(other).__name__)")
+    assert said.stdout.split() == ["mine", "TunedClassifier", "TunedClassifier"]
+
+
+def test_an_interrupt_of_another_cell_leaves_a_run_behind_alone(served: Kernel) -> None:
+    reply = served.run(f"%%finetune films -o clf --background\n{BODY}")
+    served.watch(lambda: step(reply) >= 2)
+    served.start("print('here', flush=True)\nclf.wait()")
+    served.wait_until(lambda reply: "here" in reply.stdout)
+    served.interrupt()
+    assert served.wait().error_name == "KeyboardInterrupt"
+    before = step(reply)
+    served.watch(lambda: step(reply) > before)
+    assert served.run("%finetune --stop").status == "ok"
+
+
+def test_orders_that_cannot_be_obeyed(served: Kernel) -> None:
+    for line, said in {
+        "--stop nobody": "no run 'nobody'",
+        "--pause --epochs 3": "--pause stands alone, with the name of a run at most: %finetune --pause [NAME]",
+        "films --stop": "--stop stands alone",
+        "--status clf": "--status lists all runs",
+    }.items():
+        reply = served.run(f"%finetune {line}")
+        assert reply.error_name == "OptionError"
+        assert reply.error_value.startswith(said)
