@@ -12,6 +12,7 @@ from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.errors import GptMagicError, in_one_line, plural
+from gpt_magic.keeping import Keeping, checkpoint_bytes, versions
 from gpt_magic.options import Options
 from gpt_magic.prepare import Prepared
 from gpt_magic.recorder import Recorder
@@ -34,6 +35,7 @@ class Fit:
         keep: given the result and its card as soon as there is one, and again when the baselines stand beside it.
         hand_out: given a snapshot, or the error instead, when one is wanted.
         output: the name that the result will get in the notebook; None when it gets none.
+        keeping: keeps the run while it goes on; None keeps nothing.
     """
 
     options: Options
@@ -43,6 +45,7 @@ class Fit:
     keep: Callable[["TunedModel"], None]
     hand_out: Callable[["TunedModel | GptMagicError"], None]
     output: str | None = None
+    keeping: Keeping | None = None
     _began: float = field(init=False, default=0.0)
 
     def __call__(self) -> None:
@@ -62,7 +65,13 @@ class Fit:
         rows, machine = prepared.valid, prepared.machine
         look = _Look(model, task, prepared.tokenizer, rows, machine, hidden, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
-        before = self._look_at_base(look, samples) if task.compares_base else None
+        goes_on = False
+        if self.keeping is not None:
+            self.keeping.size = checkpoint_bytes(model)
+            started = self.recorder.started
+            goes_on = self.keeping.restore_log()
+            self._began += self.recorder.started - started  # what was spent before the cut counts too
+        before = self._look_at_base(look, samples, goes_on) if task.compares_base else None
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         warnings = list(prepared.preflight.warnings)
         if hidden is hidden_padded:
@@ -76,6 +85,7 @@ class Fit:
             look.evaluate if len(prepared.valid) else None,
             look.sample if samples else None,
             hidden,
+            checkpoints=self.keeping,
             measure=task.measure,
             snapshot=lambda make, outcome: self._hand_out(make, outcome, look, others, warnings),
         )
@@ -84,21 +94,29 @@ class Fit:
         if outcome.error is not None:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
+            if self.keeping is not None:
+                self.keeping.end()
             raise error or StopRequested
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
+        if self.keeping is not None and self.keeping.problem:
+            warnings.append(self.keeping.problem)
         # The result first, so that nothing that goes wrong in the baselines can lose it.
         self.keep(self._result(look, outcome, completed, others, warnings))
         if options.baselines and outcome.metrics and not self.control.stop.is_set():
             self.recorder(Phase("fitting the baselines"))
             compared, said = task.compare(self.control.stop)
             self.keep(self._result(look, outcome, completed, [*others, *compared], [*warnings, *said]))
+        if self.keeping is not None and outcome.reason in ("done", "early_stop"):
+            self.keeping.end()
         if error is not None:
             raise error
 
-    def _look_at_base(self, look: "_Look", samples: bool) -> Mapping[str, Any] | None:
+    def _look_at_base(self, look: "_Look", samples: bool, goes_on: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
+        if goes_on:
+            return next((e.metrics for e in self.recorder.progress().evaluations if e.step == 0), None)
         if samples:
             self.recorder(Phase("writing the first samples"))
             self.recorder(Sampled(0, look.sample()))
@@ -145,6 +163,7 @@ class Fit:
         facts = [
             *(fact for fact in prepared.preflight.facts if fact[0] != "tokens an epoch"),
             *completed.facts,
+            *self._kept_facts(outcome),
             (
                 "time",
                 f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "
@@ -182,6 +201,13 @@ class Fit:
             hidden=look.hidden,
         )
 
+    def _kept_facts(self, outcome: Outcome) -> list[tuple[str, str]]:
+        """Where the run was taken up, and how it can be taken up again."""
+        if self.keeping is None:
+            return []
+        said = self.keeping.said() if outcome.reason in ("stopped", "failed") else ""
+        return [fact for fact in (("resumed", self.keeping.resumed), ("to go on", said)) if fact[1]]
+
 
 @dataclass(frozen=True)
 class _Look:
@@ -218,17 +244,6 @@ class _Look:
 def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
     """A row of the table of scores."""
     return [metrics[name] for name in task.scores]
-
-
-def versions() -> str:
-    """The versions that a result depends on, in one line."""
-    import torch
-    import transformers
-
-    import gpt_magic
-
-    modules = (gpt_magic, torch, transformers)
-    return ", ".join(f"{module.__name__} {module.__version__}" for module in modules)
 
 
 def _status(outcome: Outcome) -> str:

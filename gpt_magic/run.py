@@ -4,16 +4,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 from gpt_magic import runs
 from gpt_magic.engine.events import Control, Phase, StopRequested
-from gpt_magic.errors import GptMagicError, RunAbandoned, in_one_line
+from gpt_magic.errors import DataError, GptMagicError, RunAbandoned, in_one_line
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress, Recorder
+from gpt_magic.run_folders import Place
 from gpt_magic.summary import Preflight, Summary
 
 if TYPE_CHECKING:
+    from gpt_magic.keeping import Keeping
     from gpt_magic.tuned import TunedModel
 
 Taken = Union["TunedModel", GptMagicError]  # a snapshot, or why there is none
@@ -31,6 +34,7 @@ class Run:
         options: what to do.
         name: how the user calls the data, for the report.
         output: the name that the result will get in the notebook, for the card; None when it gets none.
+        place: the folder of a run that was cut, to go on from; see `resuming.resume`.
 
     Attributes:
         id: the run's name in `gpt_magic.runs`, unique among those that are live; there once it was started.
@@ -42,7 +46,9 @@ class Run:
         error: what the cell should raise, None when all went well.
     """
 
-    def __init__(self, options: Options, name: str | None = None, output: str | None = None) -> None:
+    def __init__(
+        self, options: Options, name: str | None = None, output: str | None = None, place: Place | None = None
+    ) -> None:
         self.options = options
         self.name = name
         self.output = output
@@ -55,6 +61,9 @@ class Run:
         self.result: TunedModel | None = None
         self.summary: Summary | None = None
         self.error: GptMagicError | None = None
+        self._place = place
+        self._cut: Path | None = None  # the folder to go on from
+        self._keeping: Keeping | None = None
         self._abandoned = False
         self._waits_for: Run | None = None
         self._takers: list[Callable[[Taken], None]] = []  # who waits for a snapshot
@@ -99,15 +108,29 @@ class Run:
         """Ask the worker to rest after the step or forward pass that it is in; its memory stays as it is."""
         self.control.paused.set()
 
-    def resume(self) -> None:
-        """Let a paused worker go on, as if it had never rested."""
-        self.control.paused.clear()
-
     def stop(self, said: str = "stopping after this step") -> None:
         """Ask the worker to end after the step it is in; a paused one ends at once."""
         if not self.control.stop.is_set():
             self.recorder(Phase(said))
         self.control.stop.set()
+
+    def resume(self) -> "Run":
+        """Let a paused run go on, as if it had never rested; of one that was stopped or has failed, make its successor.
+
+        Returns:
+            This run while it is live; else a new one, not started yet, that goes on from the last checkpoint, and from
+            the start where there was none.
+
+        Raises:
+            DataError: this run has ended well, or another kernel has taken it up.
+        """
+        self.control.paused.clear()
+        if not self.done.is_set():
+            return self
+        if self.error is None and not self.control.stop.is_set():
+            raise DataError("the run has ended: there is nothing to resume")
+        place = Place(self._cut) if self._cut is not None and self._cut.exists() else None
+        return Run(self.options, self.name, self.output, place)
 
     def abandon(self) -> None:
         """Leave the run: the worker ends when it can, its result is dropped."""
@@ -166,6 +189,7 @@ class Run:
         finally:
             if self._abandoned:
                 self.result = None
+            self._let_go()
             with self._lists:
                 self.done.set()
                 takers, ends = self._takers, self._ends
@@ -176,23 +200,50 @@ class Run:
             for call in ends:
                 call()
 
+    def _let_go(self) -> None:
+        """Hold neither the rows nor the folder any longer."""
+        place = self._place if self._keeping is None else self._keeping.place
+        if place is not None:
+            self._cut = place.path
+            place.release()
+        self._keeping = None
+
     def _train(self) -> None:
-        from gpt_magic.data.read import read_data
+        from gpt_magic.data.read import check_tables, read_tables
 
         options, check = self.options, self.control.check
         self.recorder(Phase("reading the data"))
-        data = read_data(options, self._say)
+        tables = read_tables(options, self._say)
+        data = check_tables(options, tables, self._say)
         check()
         self.recorder(Phase("importing torch and transformers"))
         assert self._imports is not None
         self._imports.join()  # before the next import: transformers' lazy imports break when two threads race
         from gpt_magic.fit import Fit
+        from gpt_magic.keeping import Keeping, Origin
         from gpt_magic.prepare import prepare
 
         prepared = prepare(options, data, self.name, self.recorder, check)
         self.preflight = prepared.preflight
         if options.dry_run:
             return
+        origin = Origin(
+            name=self.output or self.name or data.task,
+            title=prepared.preflight.title,
+            data_name=self.name,
+            output=self.output,
+            options=options,
+            columns=data.roles.columns,
+            task=data.task,
+            classes=repr(getattr(data, "classes", "")),
+            tables={
+                name: table for name, table in tables.items() if not isinstance(getattr(options, name), str | Path)
+            },
+            train=prepared.train,
+            valid=prepared.valid,
+        )
+        self._keeping = Keeping(origin, self.recorder, self._place)
+        del tables
         import torch
 
         if options.threads:
@@ -204,7 +255,9 @@ class Run:
         with runs.turn(self, self._wait_for), torch.random.fork_rng(devices):
             self._waits_for = None
             torch.manual_seed(options.seed)
-            Fit(options, prepared, self.recorder, self.control, self._keep, self._hand_out, self.output)()
+            Fit(
+                options, prepared, self.recorder, self.control, self._keep, self._hand_out, self.output, self._keeping
+            )()
         if devices:
             torch.cuda.empty_cache()
 

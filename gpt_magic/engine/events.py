@@ -20,10 +20,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Planned:
-    """Training is about to start.
+    """Training is about to start, or its end has become known.
 
     Attributes:
-        steps: optimizer steps in the whole run.
+        steps: optimizer steps in the whole run; 0 while its end is open.
         steps_per_epoch: optimizer steps in one pass over the rows.
         rows: training rows.
     """
@@ -86,7 +86,60 @@ class Sampled:
     texts: tuple[tuple[str, str], ...]
 
 
-Event = Phase | Planned | Stepped | Evaluated | Sampled
+@dataclass(frozen=True)
+class Trial:
+    """A short run with one learning rate.
+
+    Attributes:
+        learning_rate: the peak of its schedule.
+        losses: mean loss of each of its steps, in nats.
+        held_out: mean loss of the held-out rows after it, in nats; infinite where it diverged.
+        behind: how far that is above the best trial's, in nats.
+        error: standard error of that difference, from the rows' own losses.
+    """
+
+    learning_rate: float
+    losses: tuple[float, ...]
+    held_out: float
+    behind: float = 0.0
+    error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Learning rates were tried.
+
+    Attributes:
+        trials: from the lowest rate to the highest.
+        chosen: the rate that the run will use.
+        why: the reason, in words.
+        seconds: time that they took together.
+    """
+
+    trials: tuple[Trial, ...]
+    chosen: float
+    why: str
+    seconds: float
+
+    def __repr__(self) -> str:
+        from gpt_magic.notebook.trials import trials_text
+
+        return trials_text(self)
+
+    def _repr_html_(self) -> str:
+        from gpt_magic.notebook.trials import trials_html
+
+        return trials_html(self)
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something that the report has to say, in one sentence: memory ran out and the rows go in smaller passes."""
+
+    line: str
+
+
+Event = Phase | Planned | Stepped | Evaluated | Sampled | Tried | Warned
 Emit = Callable[[Event], None]
 
 

@@ -103,11 +103,14 @@ def read_line(line: str, namespace: Mapping[str, Any]) -> Request:
 
 def _read_order(order: str, words: list[str]) -> Request:
     """``--stop [NAME]``, which stands alone."""
-    if words[0] != f"--{order}" or len(words) > 2 or any(_FLAG.match(word) for word in words[1:]):
+    names = [word for word in words if word != f"--{order}"]
+    if words[0] != f"--{order}" or any(_FLAG.match(word) for word in names):
         raise OptionError(f"--{order} stands alone, with the name of a run at most: %finetune --{order} [NAME]")
-    if order == "status" and len(words) > 1:
+    if order == "status" and names:
         raise OptionError("--status lists all runs: write it without a name")
-    return Request(order=order, run_name=words[1] if len(words) > 1 else None)
+    if len(names) > 1:
+        raise OptionError(f"--{order} takes the name of one run, or none for the last; not {' '.join(names)!r}")
+    return Request(order=order, run_name=names[0] if names else None)
 
 
 def read_body(body: str, namespace: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:

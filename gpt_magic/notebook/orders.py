@@ -34,6 +34,12 @@ class RunTable:
         return frame(number_table(_HEAD, [[say(cell, 80) for cell in row] for row in self.rows]))
 
 
+def live_run(name: str | None) -> Run | None:
+    """The live run of this name, without one a paused one; None where there is none: it may be one that was cut."""
+    found = [run for run in runs.live() if run.id == name or (name is None and run.paused)]
+    return found[-1] if found else None
+
+
 def obey(order: str, name: str | None) -> RunTable | None:
     """Do what was asked for with the run ``name``, by default the latest.
 
@@ -42,7 +48,7 @@ def obey(order: str, name: str | None) -> RunTable | None:
     """
     if order == "status":
         return table()
-    run = runs.find(name)
+    run = (live_run(name) if order == "resume" else None) or runs.find(name)
     if order == "show":
         show(run)
         return None
