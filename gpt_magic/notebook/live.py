@@ -7,19 +7,22 @@ goes wrong in painting may end a run: the first such error is kept and said in o
 import base64
 import shutil
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
+from gpt_magic.notebook.markup import esc
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Summary
 
 if TYPE_CHECKING:
+    from gpt_magic.notebook.controls import Controls
     from gpt_magic.notebook.plot import LossPlot
 
 LINE_SECONDS = 0.25  # between two progress lines
-PLACES = ("card", "line", "plot", "samples")  # of a run in a notebook, from top to bottom
+PLACES = ("card", "line", "controls", "plot", "samples")  # of a run in a notebook, from top to bottom
 PLOT_SECONDS = 0.9  # between two pictures, so that there is one in every second
 _LOG_SECONDS = 30.0  # between two progress lines where lines cannot be rewritten
 
@@ -39,6 +42,9 @@ class View(Protocol):
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """The run is over; leave what should stay. Without a summary there was no result."""
 
+    def leave(self) -> None:
+        """The run is over or left: take away what can still be clicked. Harmless when repeated."""
+
 
 class QuietView:
     """Shows nothing."""
@@ -53,6 +59,9 @@ class QuietView:
         """Nothing."""
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
+        """Nothing."""
+
+    def leave(self) -> None:
         """Nothing."""
 
 
@@ -81,19 +90,17 @@ class _Safely:
 
 
 class NotebookView:
-    """Outputs that are updated in place: pre-flight, then card; progress, then its words; the loss plot; samples.
+    """Outputs that are updated in place: pre-flight, then card; progress, then its words; buttons; plot; samples.
 
     The pre-flight stands apart from the progress line so that it is not redrawn four times a second: a reader
-    can select its text.
-
-    Args:
-        handles: display handles by place, see `PLACES`, where there are some already.
+    can select its text. Where the buttons were stands a table at the end.
     """
 
-    def __init__(self, budget: Budget | None = None, handles: dict[str, Any] | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, controls: "Controls | None" = None) -> None:
         self._budget = budget or Budget()
+        self._controls = controls
         self._safely = _Safely()
-        self._handles: dict[str, Any] = {} if handles is None else handles
+        self._handles: dict[str, Any] = {}
         self._shown: dict[str, str] = {}
         self._plot: LossPlot | None = None
         self._plotted = (0, 0)  # steps and evaluations in the last picture
@@ -103,6 +110,23 @@ class NotebookView:
         """Start the clock; outputs appear when there is something to show."""
         self._budget.open()
 
+    def reserve(self, progress: Progress, *, samples: bool) -> None:
+        """Display all places in the cell that runs now, so that any thread can paint later."""
+        self.open()
+        self._safely("the progress line", lambda: self._line(progress))
+        for place in ["controls", "plot", *(["samples"] if samples else [])]:
+            if place not in self._handles:
+                self._html(place, "", "")
+
+    def take_over(self, handles: Mapping[str, Any]) -> None:
+        """Paint into displays that stand already, one for each of `PLACES`, and empty them of an earlier run."""
+        self.open()
+        self._handles = dict(handles)
+        for place in PLACES:
+            self._html(place, "", "")
+        if self._controls is not None and (bundle := self._controls.bundle()) is not None:
+            self._put("controls", bundle, {})
+
     def preflight(self, p: Preflight) -> None:
         """Show what is about to happen."""
         from gpt_magic.notebook import cards
@@ -111,6 +135,8 @@ class NotebookView:
 
     def paint(self, progress: Progress) -> None:
         """Repaint the progress line and the picture where they are due."""
+        if self._controls is not None:
+            self._safely("the buttons", self._controls.look)
         if self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._line(progress)))
         if self._plot is None and self._shown.get("card"):
@@ -124,30 +150,66 @@ class NotebookView:
             self._sampled = len(progress.samples)
             self._safely("the samples", lambda: self._samples(progress))
 
-    def close(self, summary: Summary | None, progress: Progress) -> None:
-        """Leave the card, what the plot says in words, and the final picture."""
-        from gpt_magic.notebook import cards, status
-
-        if summary is not None:
-            self._safely("the card", lambda: self._html("card", cards.card_html(summary), cards.card_text(summary)))
+    def close(self, summary: Summary | None, progress: Progress, error: Exception | None = None) -> None:
+        """Leave the card, what the plot says in words, and the final picture; ``error`` where no cell raises it."""
+        if summary is not None or error is not None:
+            self._safely("the card", lambda: self._card(summary, error))
         if "line" in self._handles or progress.steps_log:
-            self._safely(
-                "the evaluations",
-                lambda: self._html("line", status.curves_html(progress), status.curves_text(progress)),
-            )
+            self._safely("the evaluations", lambda: self._curves(progress))
         if len(progress.steps_log) >= 2:
             self._safely("the loss plot", lambda: self._picture(progress, final=True))
         if progress.samples:
             self._safely("the samples", lambda: self._samples(progress, final=True))
         if said := self._safely.line():
+            self._complain(said)
+        self.leave()
+
+    def _complain(self, said: str) -> None:
+        if threading.current_thread() is threading.main_thread():
             sys.stderr.write(said)
+        else:  # from another, it would land in a cell that has nothing to do with the run
+            self._safely("what could not be shown", lambda: self._html("line", esc(said), said))
+
+    def leave(self) -> None:
+        """Take the buttons away."""
+        if self._controls is None:
+            return
+        if "controls" in self._handles:
+            self._safely("the buttons", lambda: self._html("controls", self._shown.get("controls", ""), ""))
+        self._safely("the buttons", self._controls.close)
+
+    def _card(self, summary: Summary | None, error: Exception | None) -> None:
+        from gpt_magic.notebook import cards
+
+        markup, text = "", ""
+        if error is not None:
+            markup, text = cards.error_html(error), f"{type(error).__name__}: {error}"
+        if summary is not None:
+            markup, text = markup + cards.card_html(summary), f"{text}\n{cards.card_text(summary)}".strip()
+        self._html("card", markup, text)
+
+    def _curves(self, progress: Progress) -> None:
+        from gpt_magic.notebook import status
+
+        text = status.curves_text(progress)
+        if "controls" not in self._handles:
+            self._html("line", status.curves_html(progress), text)
+            return
+        words, table = status.curves_apart(progress)
+        self._html("line", words, text)
+        self._html("controls", table, "")
 
     def _line(self, progress: Progress) -> None:
         from gpt_magic.notebook import status
 
         if "card" not in self._handles:
             self._html("card", "", "")  # takes its place above the progress line
-        self._html("line", status.progress_html(progress), status.progress_text(progress))
+        hint = self._controls.hint() if self._controls is not None else ""
+        self._html("line", status.progress_html(progress, hint), status.progress_text(progress))
+        if self._controls is not None and "controls" not in self._handles:
+            bundle = self._controls.bundle()
+            if bundle is not None:
+                self._put("controls", bundle, {})
 
     def _samples(self, progress: Progress, *, final: bool = False) -> None:
         """Below the plot, so that nothing moves when they grow."""
@@ -233,6 +295,9 @@ class TerminalView:
         if said := self._safely.line():
             write_to(self._stream, said)
 
+    def leave(self) -> None:
+        """Nothing: there are no buttons."""
+
     def _rewrite(self, progress: Progress) -> None:
         from gpt_magic.notebook.markup import cells
         from gpt_magic.notebook.status import progress_text
@@ -279,11 +344,23 @@ def write_to(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
-def view_for(quiet: bool) -> View:
-    """The view that fits: nothing, a notebook's outputs, or a terminal's line."""
+def view_for(quiet: bool, controls: "Callable[[], Controls] | None" = None) -> View:
+    """The view that fits: nothing, a notebook's outputs with buttons, or a terminal's line."""
     if quiet:
         return QuietView()
-    return NotebookView() if getattr(_shell(), "kernel", None) is not None else TerminalView()
+    if not in_notebook():
+        return TerminalView()
+    return NotebookView(controls=controls() if controls is not None else None)
+
+
+def in_notebook() -> bool:
+    """Whether there is a kernel, whose outputs can be updated."""
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def names() -> dict[str, Any]:
+    """The notebook's names; those of nobody outside IPython."""
+    return getattr(_shell(), "user_ns", {})
 
 
 def current_cell() -> int | None:

@@ -20,7 +20,7 @@ from gpt_magic.notebook.form.wording import as_cell, as_python, option_of
 from gpt_magic.notebook.markup import frame, note, say
 from gpt_magic.options import Options, table
 
-_NOT_ASKED = ("data", "dry_run", "quiet")  # given already; what the form does anyway; what would hide the run
+_NOT_ASKED = ("data", "dry_run", "background", "quiet")  # what a form has, does anyway, or would hide
 
 
 class Form:
@@ -91,10 +91,10 @@ class Form:
 
     def _laid_out(self) -> widgets.VBox:
         fields = {name: field for name, field in self.fields.items() if name != "output"}
-        self._start = self._button("Start", "Start a run with these settings", self.start)
+        self._start = layout.button("Start", "Start a run with these settings", self.start)
         self._start.button_style = "primary"
-        copy_cell = self._button("Copy as cell", "The %%finetune cell that does the same", self._copy_cell)
-        copy_call = self._button("Copy as Python", "The call that does the same", self._copy_call)
+        copy_cell = layout.button("Copy as cell", "The %%finetune cell that does the same", self._copy_cell)
+        copy_call = layout.button("Copy as Python", "The call that does the same", self._copy_call)
         root = widgets.VBox(
             [
                 widgets.HTML(layout.STYLE),
@@ -102,18 +102,13 @@ class Form:
                 *layout.sections(fields, {"data": [self._preview], "training": [self.rate.box]}),
                 layout.title("What would happen"),
                 self._report,
-                layout.row(self.fields["output"].box, self._start, *self.runs.buttons),
+                layout.row(self.fields["output"].box, self._start),
                 layout.row(copy_cell, copy_call),
                 self._copy.box,
             ]
         )
         root.add_class("gpt-magic-form")
         return root
-
-    def _button(self, words: str, tooltip: str, clicked: Any) -> widgets.Button:
-        button = widgets.Button(description=words, tooltip=tooltip)
-        button.on_click(lambda _: clicked())
-        return button
 
     def _copy_cell(self) -> None:
         self._written(as_cell, "A cell that does the same:")

@@ -1,6 +1,6 @@
 """How the form looks: its groups, its style sheet, and what folds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets as widgets
 
@@ -95,21 +95,27 @@ def row(*parts: widgets.Widget) -> widgets.HBox:
     return box
 
 
+def button(words: str, tooltip: str, clicked: Callable[[], None]) -> widgets.Button:
+    """A button that does one thing."""
+    made = widgets.Button(description=words, tooltip=tooltip)
+    made.on_click(lambda _: clicked())
+    return made
+
+
 def fold(what: str, inside: Sequence[widgets.Widget]) -> list[widgets.Widget]:
     """A button that says and changes whether something is shown, and the thing itself, not shown at first."""
-    button = widgets.Button(description=f"\u25b8 Show {what}", tooltip=f"Show {what}")
-    button.add_class("gpt-magic-fold")
     box = widgets.VBox(inside)
     box.layout.display = "none"
 
-    def turn(_: widgets.Button) -> None:
+    def turn() -> None:
         shown = box.layout.display != "none"
         box.layout.display = "none" if shown else ""
-        button.description = f"\u25b8 Show {what}" if shown else f"\u25be Hide {what}"
-        button.tooltip = button.description[2:]
+        head.description = f"\u25b8 Show {what}" if shown else f"\u25be Hide {what}"
+        head.tooltip = head.description[2:]
 
-    button.on_click(turn)
-    return [button, box]
+    head = button(f"\u25b8 Show {what}", f"Show {what}", turn)
+    head.add_class("gpt-magic-fold")
+    return [head, box]
 
 
 def _rank(name: str) -> int:
