@@ -44,7 +44,7 @@ def preflight_html(p: Preflight) -> str:
     """What is about to happen."""
     facts = [(say(name, 40), say(value, 400)) for name, value in p.facts]
     if p.lengths:
-        bars = f'<span style="font-family:monospace;white-space:pre;opacity:0.75">{_bars(p.lengths)}</span>'
+        bars = f'<span style="font-family:monospace;white-space:pre-wrap;opacity:0.75">{_bars(p.lengths)}</span>'
         facts = _with_lengths(facts, f'<div style="line-height:1.3">{bars}</div>{_lengths_words(p.lengths)}')
     return frame(title(p.title), facts_table(facts), warnings_list(p.warnings))
 

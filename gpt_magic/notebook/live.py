@@ -369,6 +369,12 @@ def current_cell() -> int | None:
     return int(shell.execution_count) if getattr(shell, "kernel", None) is not None else None
 
 
+def cell_id() -> str:
+    """What the frontend calls the cell that runs now; empty where it does not say."""
+    parent = getattr(getattr(_shell(), "kernel", None), "get_parent", dict)()
+    return str((parent or {}).get("metadata", {}).get("cellId", ""))
+
+
 def defaults() -> Options:
     """The defaults that ``%config GptMagic`` has set in this notebook; those of the table elsewhere."""
     configurables = getattr(_shell(), "configurables", [])

@@ -11,7 +11,6 @@ from gpt_magic.notebook.form.fields import Change, Field
 from gpt_magic.notebook.form.names import name_of
 from gpt_magic.notebook.markup import clean
 from gpt_magic.store import said_bytes
-from gpt_magic.values import shown
 
 _OTHER = "\0another"  # no name of a model has such a sign
 
@@ -37,16 +36,16 @@ class BaseField(Field):
         if self._list.value != _OTHER:
             return self._list.value
         text = self._line.value.strip()
-        return self._objects.get(text) or parse_value(self.name, text, self._namespace)
+        return self._objects[text] if text in self._objects else parse_value(self.name, text, self._namespace)
 
     def _show(self, value: Any) -> None:
         if isinstance(value, str) and value in [name for _, name in self._list.options]:
             self._list.value = value
         else:
-            text = value if isinstance(value, str) else name_of(value, self._namespace) or shown(value)
-            if not isinstance(value, str):
-                self._objects[text] = value
-            self._list.value, self._line.value = _OTHER, clean(text, 10_000)
+            known = value if isinstance(value, str) else name_of(value, self._namespace)
+            text = clean(known or f"<{type(value).__name__}>", 10_000)
+            self._objects[text] = value
+            self._list.value, self._line.value = _OTHER, text
         self._reveal()
 
     def _reveal(self, _: Any = None) -> None:

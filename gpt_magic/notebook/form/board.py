@@ -7,6 +7,7 @@ from IPython.display import display
 
 from gpt_magic.data.read import is_for
 from gpt_magic.errors import GptMagicError
+from gpt_magic.notebook import live
 from gpt_magic.notebook.cards import preflight_html
 from gpt_magic.notebook.form import layout
 from gpt_magic.notebook.form.bases import BaseField
@@ -17,7 +18,7 @@ from gpt_magic.notebook.form.preview import preview_html
 from gpt_magic.notebook.form.rate import Rate
 from gpt_magic.notebook.form.starting import Runs
 from gpt_magic.notebook.form.wording import as_cell, as_python, option_of
-from gpt_magic.notebook.markup import frame, note, say
+from gpt_magic.notebook.markup import clean, frame, note, say
 from gpt_magic.options import Options, table
 
 _NOT_ASKED = ("data", "dry_run", "background", "quiet")  # what a form has, does anyway, or would hide
@@ -39,13 +40,14 @@ class Form:
         self._task = ""  # that the columns mean; empty until they were looked at
         self._looker = Looker()
         self._newest = Newest(self._look)
+        self._shown: Any = None  # the display of the form
         self.looked: Looked | None = None
         self.fields = {option: self._field(option) for option in table() if option not in _NOT_ASKED}
         for option, field in self.fields.items():
             field.show(getattr(start, option))
         self._preview = widgets.HTML()
         self._report = widgets.HTML()
-        self._copy = CopyBox()
+        self.copy = CopyBox()
         self.runs = Runs(name, defaults, namespace)
         rate = self.fields["learning_rate"]
         assert isinstance(rate, Written)
@@ -75,26 +77,54 @@ class Form:
         self.runs.start(options)
 
     def _ipython_display_(self) -> None:
-        display(self.root)
+        self._close_others()
+        bundle = self.root._repr_mimebundle_()
+        self._shown = display({**bundle, **self._static()}, raw=True, display_id=True)
         self.runs.display()
 
+    def _close_others(self) -> None:
+        """Close the form that an earlier run of this cell has shown, and this one where it stood before."""
+        cell = live.cell_id()
+        for place in [place for place, form in _open.items() if place == cell and form is not self]:
+            _open.pop(place).close()
+        if cell:
+            _open[cell] = self
+
+    def _static(self) -> dict[str, str]:
+        """What a page without a kernel shows in the place of the form."""
+        name = self.name or "your data"
+        said = f"A form to fine-tune on {clean(name, 80)}; run this cell again to use it."
+        return {"text/html": frame(note(say(said))), "text/plain": said}
+
+    @property
+    def report(self) -> str:
+        """What is said to happen, as markup."""
+        return str(self._report.value)
+
+    def idle(self, seconds: float) -> bool:
+        """Wait until all that was typed has been looked at; whether it has."""
+        return self._newest.idle(seconds)
+
     def close(self) -> None:
-        """Close the widgets; what was trained stays."""
+        """Close the widgets; what was trained stays, and so do the cards and pictures below the form."""
         self._newest.close()
+        if self._shown is not None:
+            self._shown.update(self._static(), raw=True)
+        self.runs.close()
         for widget in _all(self.root):
-            widget.close()
+            layout.close(widget)
 
     def _field(self, name: str) -> Field:
         if table()[name].metadata.get("kind") == "base":
-            return BaseField(name, getattr(self.defaults, name), self._changed, self.namespace)
-        return make_field(name, self.defaults, self._changed, self.namespace)
+            return BaseField(name, getattr(self.defaults, name), self.changed, self.namespace)
+        return make_field(name, self.defaults, self.changed, self.namespace)
 
     def _laid_out(self) -> widgets.VBox:
         fields = {name: field for name, field in self.fields.items() if name != "output"}
         self._start = layout.button("Start", "Start a run with these settings", self.start)
         self._start.button_style = "primary"
-        copy_cell = layout.button("Copy as cell", "The %%finetune cell that does the same", self._copy_cell)
-        copy_call = layout.button("Copy as Python", "The call that does the same", self._copy_call)
+        copy_cell = layout.button("Copy as cell", "The %%finetune cell that does the same", self.copy_cell)
+        copy_call = layout.button("Copy as Python", "The call that does the same", self.copy_call)
         root = widgets.VBox(
             [
                 widgets.HTML(layout.STYLE),
@@ -104,29 +134,32 @@ class Form:
                 self._report,
                 layout.row(self.fields["output"].box, self._start),
                 layout.row(copy_cell, copy_call),
-                self._copy.box,
+                self.copy.box,
             ]
         )
         root.add_class("gpt-magic-form")
         return root
 
-    def _copy_cell(self) -> None:
+    def copy_cell(self) -> None:
+        """Show the cell that does the same."""
         self._written(as_cell, "A cell that does the same:")
 
-    def _copy_call(self) -> None:
+    def copy_call(self) -> None:
+        """Show the call that does the same."""
         self._written(as_python, "A call that does the same:")
 
     def _written(self, write: Any, what: str) -> None:
         try:
-            self._copy.show(write(self.options(), self.defaults, self.namespace), what)
+            self.copy.show(write(self.options(), self.defaults, self.namespace), what)
         except GptMagicError as error:
-            self._copy.refuse(str(error))
+            self.copy.refuse(str(error))
 
     # What is typed
 
-    def _changed(self, name: str) -> None:
+    def changed(self, name: str) -> None:
+        """Take what a field has now, and have it looked at."""
         put(self.fields[name], self.defaults.copy_with())
-        self._copy.hide()
+        self.copy.hide()
         self._see()
         self._ask()
 
@@ -185,6 +218,9 @@ class Form:
     def _doing(self, what: str) -> None:
         if self.looked is None:  # later the last report stands until there is a newer one
             self._report.value = frame(note(f"{say(what)} …"))
+
+
+_open: "dict[str, Form]" = {}  # by the cell that shows it
 
 
 def _all(widget: Any) -> list[Any]:

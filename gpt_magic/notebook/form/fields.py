@@ -64,11 +64,6 @@ class Field:
         self._said.layout.display = "" if problem else "none"
         (self.box.add_class if problem else self.box.remove_class)("gpt-magic-wrong")
 
-    def close(self) -> None:
-        """Close the widgets."""
-        for widget in (*self.box.children, self.box):
-            widget.close()
-
     def _controls(self) -> Sequence[widgets.Widget]:
         raise NotImplementedError
 
@@ -158,13 +153,12 @@ class Written(Field):
         self._line.value = text
 
     def _text(self, value: Any) -> str:
-        if isinstance(value, str):
-            kept = self.trait.metadata.get("kind") or isinstance(self.trait, Unicode) or not _is_literal(value)
-            return value if kept else repr(value)
-        if isinstance(value, int | float | list | dict) and self.trait.metadata.get("kind") is None:
-            return repr(value)
-        self._object = (name_of(value, self._namespace) or shown(value), value)
-        return self._object[0]
+        if self.trait.metadata.get("kind") == "table":
+            known = value if isinstance(value, str) else name_of(value, self._namespace) or shown(value)
+            self._object = (known, value)
+            return str(known)
+        kept = isinstance(value, str) and (isinstance(self.trait, Unicode) or not _is_literal(value))
+        return str(value) if kept else repr(value)
 
 
 class Lines(Field):

@@ -118,6 +118,13 @@ def fold(what: str, inside: Sequence[widgets.Widget]) -> list[widgets.Widget]:
     return [head, box]
 
 
+def close(widget: widgets.Widget) -> None:
+    """Close a widget with its layout and style, which are widgets too."""
+    for part in (getattr(widget, "layout", None), getattr(widget, "style", None), widget):
+        if part is not None:
+            part.close()
+
+
 def _rank(name: str) -> int:
     """What is to be learned comes first, then the columns that it is learned from."""
     return 0 if name == "task" else 1 if table()[name].metadata.get("kind") == "column" else 2

@@ -43,6 +43,11 @@ class Rate:
         self.box = widgets.HBox([left, self._picture])
         self.box.add_class("gpt-magic-rate")
 
+    @property
+    def words(self) -> str:
+        """What is said below the slider, as markup."""
+        return str(self._words.value)
+
     def follow(self, settings: "Settings", rows: int) -> None:
         """Show the rate and the schedule that a run over so many rows would have."""
         from gpt_magic.engine.batching import steps_per_epoch
@@ -51,7 +56,7 @@ class Rate:
 
         self._set(settings.learning_rate)
         if settings.steps < 2:
-            self._picture.value = ""
+            self._picture.value = self._words.value = ""
             return
         steps, rates = learning_rates(settings, steps_per_epoch(rows, settings.rows_per_step))
         words = schedule_words(settings)

@@ -10,7 +10,7 @@ from IPython.display import display
 from gpt_magic.background import BackgroundRun
 from gpt_magic.notebook import names, painter
 from gpt_magic.notebook.form.compare import Attempt, attempts_html, attempts_text, label, picture, settings_words
-from gpt_magic.notebook.form.layout import button, row
+from gpt_magic.notebook.form.layout import button, close, row
 from gpt_magic.notebook.live import PLACES, NotebookView
 from gpt_magic.notebook.watch import controls_of
 from gpt_magic.options import Options
@@ -36,17 +36,17 @@ class Runs:
         self._handles: dict[str, Any] = {}
         self._waiting: deque[Run] = deque()  # for the places below the form
         self._shown: Run | None = None
-        self._turn = threading.RLock()  # runs are started in the main thread, and end in the painter's
+        self._turn = threading.Condition()  # runs are started in the main thread, and end in the painter's
         self._list = widgets.Dropdown(description="run", options=[])
-        self._list.layout.width = "auto"
+        self._list.layout.width, self._list.style.description_width = "auto", "auto"
         self._said = widgets.HTML()
         self.box = widgets.VBox(
             [
                 row(
                     self._list,
-                    button("Use this one", "Give the model of this run its name in the notebook", self._use),
-                    button("Show its card", "Show the card and the plot of this run again", self._show_again),
-                    button("Delete", "Forget this run and its model; a name that it has stays", self._delete),
+                    button("Use this one", "Give the model of this run its name in the notebook", self.use),
+                    button("Show its card", "Show the card and the plot of this run again", self.show_again),
+                    button("Delete", "Forget this run and its model; a name that it has stays", self.delete),
                 ),
                 self._said,
             ]
@@ -58,7 +58,7 @@ class Runs:
         """Make the places below the form; what stands in them is static, and stays when the notebook is saved."""
         for place in (*PLACES, "table", "curves"):
             self._handles[place] = display(_EMPTY, raw=True, display_id=True)
-        display(self.box)
+        self._handles["list"] = display(self.box, display_id=True)
         self._compare()
 
     def start(self, options: Options) -> None:
@@ -72,15 +72,23 @@ class Runs:
             if self._shown is None:
                 self._next()
 
+    def idle(self, seconds: float) -> bool:
+        """Wait until no run goes on and all are listed; whether it is so."""
+        with self._turn:
+            return self._turn.wait_for(lambda: self._shown is None, seconds)
+
     def close(self) -> None:
         """Close the widgets; runs go on, and their models keep their names."""
+        if "list" in self._handles:
+            self._handles["list"].update(_EMPTY, raw=True)
         for widget in (*self.box.children[0].children, *self.box.children, self.box):
-            widget.close()
+            close(widget)
 
     def _next(self) -> None:
         """Show the run that is next; each has the places to itself."""
         with self._turn:
             self._shown = run = self._waiting.popleft() if self._waiting else None
+            self._turn.notify_all()
         if run is None:
             return
         output = run.options.output
@@ -126,7 +134,12 @@ class Runs:
     def _chosen(self) -> Attempt | None:
         return next((attempt for attempt in self.attempts if attempt.number == self._list.value), None)
 
-    def _use(self) -> None:
+    def choose(self, number: int) -> None:
+        """Choose the run that the buttons below the table are for."""
+        self._list.value = number
+
+    def use(self) -> None:
+        """Give the model of the chosen run its name in the notebook."""
         if (attempt := self._chosen()) is None:
             return
         name, result = attempt.run.options.output, attempt.run.result
@@ -136,7 +149,8 @@ class Runs:
         else:
             self._said.value = f"run {attempt.number} has no model"
 
-    def _show_again(self) -> None:
+    def show_again(self) -> None:
+        """Show the card and the plot of the chosen run again."""
         if (attempt := self._chosen()) is None:
             return
         if self._shown is not None:
@@ -146,7 +160,8 @@ class Runs:
         view.take_over({place: self._handles[place] for place in PLACES})
         view.close(attempt.run.summary, attempt.run.progress(), attempt.run.error)
 
-    def _delete(self) -> None:
+    def delete(self) -> None:
+        """Forget the chosen run."""
         if (attempt := self._chosen()) is None:
             return
         self.attempts.remove(attempt)
