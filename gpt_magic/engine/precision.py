@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gpt_magic.engine.kernels import bf16_products
 from gpt_magic.errors import OptionError
 
 
@@ -24,9 +25,11 @@ class Machine:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context that forward passes run in."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        if self.precision != "bf16":
+            return nullcontext()
+        if self.device.type == "cpu":
+            return bf16_products()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
 def choose_machine(device: str, precision: str) -> Machine:
