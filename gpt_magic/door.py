@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from gpt_magic.options import Options, signature
 
 if TYPE_CHECKING:
+    from gpt_magic.run import Run
     from gpt_magic.summary import Preflight
     from gpt_magic.tuned import TunedModel
 
@@ -37,14 +38,41 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
 finetune.__signature__ = signature()  # type: ignore[attr-defined]
 
 
+def resume(name: str | None = None) -> "TunedModel":
+    """Go on with a run that was stopped, has failed, or whose kernel was killed; what ``%finetune --resume NAME`` does.
+
+    Args:
+        name: as the card of the run has it; ``gpt_magic.resumable()`` lists them. None takes the last.
+
+    Returns:
+        The tuned model: on a CPU, bit for bit the one of a run that was never cut.
+
+    Raises:
+        DataError: there is no such run, it is still going on, or its data have changed.
+        TrainingError, RunAbandoned: as `finetune`.
+    """
+    from gpt_magic import resuming
+
+    run = resuming.resume(name)
+    watch_run(run)
+    assert run.result is not None
+    return run.result
+
+
 def run_and_watch(options: Options, name: str | None = None, output: str | None = None) -> "TunedModel | Preflight":
     """Run with a live display; what both the magic and `finetune` call. See `Run` for the arguments."""
+    from gpt_magic.run import Run
+
+    return watch_run(Run(options, name, output))
+
+
+def watch_run(run: "Run") -> "TunedModel | Preflight":
+    """Start a run and show it until it is done."""
     from gpt_magic.errors import TrainingError
     from gpt_magic.notebook.live import current_cell, view_for
     from gpt_magic.notebook.watch import watch
-    from gpt_magic.run import Run
 
-    run = Run(options, name, output)
+    options = run.options
     try:
         watch(run, view_for(options.quiet))
     except TrainingError as error:

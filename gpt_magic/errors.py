@@ -94,6 +94,17 @@ def markdown(text: object) -> str:
     return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", said)
 
 
+# What torch and its libraries say when memory ran out; its own kind of error is raised for GPUs alone.
+_FULL = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def out_of_memory(failure: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    if isinstance(failure, GptMagicError) or not isinstance(failure, RuntimeError):
+        return isinstance(failure, MemoryError)
+    return any(said in str(failure) for said in _FULL)
+
+
 def in_one_line(failure: Exception, what: str) -> GptMagicError:
     """The error that the cell raises: ours as it is, any other in one line with its cause attached."""
     # The frames of a failed step hold its tensors; a traceback does not need them.
@@ -101,6 +112,8 @@ def in_one_line(failure: Exception, what: str) -> GptMagicError:
     if isinstance(failure, GptMagicError):
         return failure
     reason = " ".join(str(failure).split()) or "no message"
+    if out_of_memory(failure):
+        what = f"{what}, as memory ran out; lower max_length or batch_size, or take a smaller base"
     error = TrainingError(f"{what}: {type(failure).__name__}: {reason[:300]} (--traceback shows more)")
     error.__cause__ = failure
     return error

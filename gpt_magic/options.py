@@ -181,11 +181,20 @@ class Options(Configurable):
         max=100_000_000,
         help="Make exactly this many optimizer steps, whatever epochs says; 0 = go by epochs.",
     ).tag(group="training", config=True)
-    batch_size = Int(
-        16, min=1, max=65_536, help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB."
-    ).tag(group="training", config=True)
+    batch_size = Union(
+        [Int(min=1, max=65_536), Enum(["auto"])],
+        default_value=16,
+        help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB. auto learns from 16 rows a step "
+        "too (times accumulate), in passes as large as fit and are not slower: the same curve up to rounding.",
+    ).tag(group="training", config=True, choices=("auto",), expects="a whole number from 1 to 65,536, or auto")
     accumulate = Int(
         1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."
+    ).tag(group="training", config=True)
+    checkpointing = Enum(
+        ["auto", "on", "off"],
+        "auto",
+        help="Compute the blocks a second time for the gradients and keep less: a third slower; auto: where one row "
+        "alone does not fit in memory.",
     ).tag(group="training", config=True)
     learning_rate = Float(
         None,

@@ -16,6 +16,7 @@ from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters
 from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.options import Options, find, table
+from gpt_magic.room import plan_room
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
@@ -62,6 +63,9 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     if options.learning_rate is None:
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)
     settings = settle(options, len(rows.train), rate)
+    emit(Phase("counting memory"))
+    room = plan_room(task, base, rows, settings, machine, auto=options.batch_size == "auto")
+    settings = room.settings
     preflight = Preflight(
         title=f"{task.name} · {base.name} · {name or describe(options.data)}",
         facts=[
@@ -69,8 +73,9 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
             *rows.facts,
             *_cache_facts([rows.train, rows.valid]),
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
+            ("memory", room.fact),
         ],
-        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings],
+        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings, *room.warnings],
         lengths=rows.lengths,
     )
     return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight)
@@ -78,11 +83,13 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
 
 def settle(options: Options, rows: int, learning_rate: float) -> Settings:
     """The numbers of the training run."""
-    per_epoch = steps_per_epoch(rows, options.batch_size * options.accumulate)
+    # auto asks how rows are computed and not how they are learned from: a step has as many as by default.
+    batch_size = find("batch_size").default_value if options.batch_size == "auto" else options.batch_size
+    per_epoch = steps_per_epoch(rows, batch_size * options.accumulate)
     steps = options.epochs * per_epoch
     return Settings(
         steps=options.max_steps or steps,
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         accumulate=options.accumulate,
         learning_rate=learning_rate,
         schedule=options.schedule,
@@ -93,6 +100,7 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
         eval_every=options.eval_every,
         seed=options.seed,
         optimizer=options.optimizer,
+        checkpointing=options.checkpointing,
     )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from traitlets import Bool, Enum, Float, Int, List, TraitError, TraitType
+from traitlets import Bool, Enum, Float, Int, List, TraitError, TraitType, Union
 
 from gpt_magic.errors import short
 
@@ -37,9 +37,10 @@ def coerce(trait: TraitType[Any, Any], value: Any) -> Any:
     """Take what is plainly meant (numpy numbers, 3.0 for 3, a column named 0), refuse the rest."""
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
-    if isinstance(value, bool) and isinstance(trait, Int | Float):
+    kinds = trait.trait_types if isinstance(trait, Union) else [trait]
+    if isinstance(value, bool) and any(isinstance(kind, Int | Float) for kind in kinds):
         raise TraitError("a truth value is not a number")
-    if isinstance(trait, Int) and isinstance(value, float) and value.is_integer():
+    if any(isinstance(kind, Int) for kind in kinds) and isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, float) and value != value:  # NaN compares unequal to itself and passes every range
         raise TraitError("not a number")

@@ -10,17 +10,6 @@ from gpt_magic.lazy import mapped
 from gpt_magic.options import Options
 
 
-def split(
-    texts: Sequence[Text],
-    labels: Sequence[Hashable],
-    fraction: float,
-    seed: int,
-) -> tuple[list[int], list[int], str]:
-    """`set_aside` as lists: positions of the training rows, of the validation rows, both ascending, and how."""
-    held, how = set_aside(texts, labels, fraction, seed)
-    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist(), how
-
-
 def set_aside(
     texts: Sequence[Text],
     labels: Sequence[Hashable],
@@ -85,7 +74,7 @@ def _unlearned(trains: np.ndarray, classes: np.ndarray, needed: Sequence[Collect
 
 
 def warn_unvalidated(options: Options, how: str, findings: Findings) -> None:
-    """Say what it means that no row validates; ``how`` is what `split` said."""
+    """Say what it means that no row validates; ``how`` is what `set_aside` said."""
     if options.valid_fraction and options.valid is None:
         findings.warnings.append(f"{how}; give valid = ... to measure what was learned")
     if options.early_stop or options.eval_every:

@@ -191,6 +191,7 @@ def cache_html(cache: "Cache") -> str:
     facts = [
         ("folder", say(cache.folder, 300)),
         ("tables of tokens", f"{cache.entries:,}, {said_bytes(cache.size)} of at most {said_bytes(cache.cap)}"),
+        ("runs", f"{cache.runs:,} to resume or going on, {said_bytes(cache.runs_size)}"),
     ]
     return frame(facts_table(facts), note("<code>gpt_magic.cache().clear()</code> removes them"))
 

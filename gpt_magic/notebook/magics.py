@@ -6,7 +6,7 @@ import warnings
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, TokenTransformBase
 from IPython.core.interactiveshell import InteractiveShell
@@ -19,6 +19,9 @@ from gpt_magic.notebook import completion
 from gpt_magic.notebook.cell import Request, is_tuned, read_cell
 from gpt_magic.notebook.texts import SETTINGS, find_question, find_texts, merge_flags, take_flags
 from gpt_magic.options import Options, find, help_text
+
+if TYPE_CHECKING:
+    from gpt_magic.run import Run
 
 _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     option = value
@@ -35,7 +38,8 @@ the line the same options are flags: --learning-rate 3e-4. As a line magic, %fin
 it returns the tuned model when -o is not given.
 
 Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
---traceback shows the whole traceback of an error.
+--traceback shows the whole traceback of an error. %finetune --resume [NAME] goes on with a run that was stopped or whose
+kernel was killed, by the name that its card gives, or with the last one.
 
 """
 
@@ -101,6 +105,8 @@ class GptMagics(Magics):
     def finetune(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
         """Fine-tune a GPT-2, to label texts or to write, on the data named on the line."""
         with _tracebacks_when_asked(line):
+            if line.split()[:1] == ["--resume"]:
+                return self._resume(line)
             request = read_cell(line, cell, self._names(local_ns))
             if "help" in request.switches:
                 print(_USAGE + help_text())  # noqa: T201  # -h is a printed page
@@ -147,19 +153,37 @@ class GptMagics(Magics):
         return ChainMap(local_ns or {}, self.shell.user_ns)
 
     def _finetune(self, request: Request, is_line: bool) -> Any:
-        from gpt_magic.door import run_and_watch
+        from gpt_magic.run import Run
 
         options = self.defaults.copy_with(**request.values)
+        result = self._watch(Run(options, request.data_name, options.output))
+        return result if is_line and "output" not in request.values else None
+
+    def _resume(self, line: str) -> None:
+        """``--resume [NAME]``: go on with a run that was cut."""
+        from gpt_magic.resuming import resume
+
+        words = [word for word in line.split()[1:] if word != "--traceback"]
+        if len(words) > 1:
+            raise OptionError(f"--resume takes the name of one run, or none for the last; not {' '.join(words)!r}")
+        run = resume(words[0] if words else None)
+        run.output = run.output or run.options.output
+        self._watch(run)
+
+    def _watch(self, run: "Run") -> Any:
+        """Show a run until it is done, and put its result into the notebook under its name."""
+        from gpt_magic.door import watch_run
+
         try:
-            result = run_and_watch(options, request.data_name, options.output)
+            result = watch_run(run)
         except TrainingError as error:
             if error.result is not None:
-                self.shell.user_ns[options.output] = error.result  # nothing is lost
+                self.shell.user_ns[run.output] = error.result  # nothing is lost
             raise
-        if options.dry_run:
+        if run.options.dry_run:
             return None  # the pre-flight is on the screen
-        self.shell.user_ns[options.output] = result
-        return result if is_line and "output" not in request.values else None
+        self.shell.user_ns[run.output] = result
+        return result
 
 
 GptMagics.finetune.__doc__ = _USAGE + help_text()

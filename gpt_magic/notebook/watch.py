@@ -39,7 +39,7 @@ def watch(run: Run, view: View) -> None:
                 run.abandon()
                 raise RunAbandoned("interrupted twice: the run was left, and nothing is handed back") from None
             interrupted = now
-            run.stop()
+            run.stop("stopping after this step; interrupt again to abandon")
             painting = _paint(run, view, tell)
     if run.error is not None:
         raise run.error
