@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 _IN_BF16: ContextVar[bool] = ContextVar("products in bf16", default=False)
 
 

@@ -83,8 +83,8 @@ def packed_attention(
 def short_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None) -> Tensor:
     """Causal attention of rows of up to `SHORT` tokens as plain products, for bfloat16 on CPUs.
 
-    There the backward pass of torch's fused attention is slower than in float32 (benchmarks/LOG.md); this one is faster,
-    and keeps the weights of all pairs of tokens for it.
+    There the backward pass of torch's fused attention is slower than in float32 (benchmarks/LOG.md); this one is
+    faster, and keeps the weights of all pairs of tokens for it.
 
     Args:
         query, key, value: ``(rows, heads, tokens, head size)``.
