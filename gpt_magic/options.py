@@ -274,7 +274,9 @@ class Options(Configurable):
         group="machine", config=True, choices=("auto", "cpu", "cuda", "mps")
     )
     precision = Enum(
-        ["auto", "fp32", "bf16"], "auto", help="Number format of the matrix products; auto: bf16 on GPUs that have it."
+        ["auto", "fp32", "bf16"],
+        "auto",
+        help="Number format of the matrix products in training; auto: bf16 on GPUs and CPUs that have it.",
     ).tag(group="machine", config=True)
     threads = Int(0, min=0, max=1024, help="CPU threads; 0 = torch's choice, one a physical core.").tag(
         group="machine", config=True
