@@ -8,7 +8,7 @@ from gpt_magic.options import table
 from tests.kernel import Kernel
 
 PROFILE = {
-    "ipython_config.py": "c.InteractiveShellApp.extensions = ['gpt_magic']\nc.GptMagic.epochs, c.GptMagic.seed = 7, 1\n",
+    "ipython_config.py": "c.InteractiveShellApp.extensions = ['gpt_magic']\nc.GptMagic.epochs = 7\nc.GptMagic.seed = 1",
     "ipython_kernel_config.py": "c.GptMagic.seed = 11\nc.GptMagic.base = 'scratch'\n",
 }
 SETUP = """
@@ -38,7 +38,7 @@ def test_a_default_of_the_notebook_is_what_the_next_run_takes(ready: Kernel) -> 
     plan = "[c for c in get_ipython().configurables if type(c).__name__ == 'GptMagic'][0].epochs"
     assert ready.run(plan).result["text/plain"] == "5"
     bad = ready.run("%config GptMagic.epochs = 'many'")  # IPython itself prints what is wrong and goes on
-    assert "epochs = 'many': must be a whole number from 1 to 1000" in bad.stdout + bad.stderr
+    assert "epochs = 'many': must be a whole number from 1 to 1,000" in bad.stdout + bad.stderr
     assert ready.run(plan).result["text/plain"] == "5"
     assert "GptMagic.epochs" in " ".join(ready.complete("%config GptMagic.ep"))
 
