@@ -35,7 +35,10 @@ def progress_html(progress: Progress) -> str:
     return (
         f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{style}">{head}{bar}'
         f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(84px,1fr));gap:4px 8px">{shown}</div>'
-        f'<div style="margin-top:6px"><span style="opacity:0.75">latest evaluation:</span> {latest}</div></div>'
+        f'<div style="margin-top:6px"><span style="opacity:0.75">latest evaluation:</span> {latest}</div>'
+        # A page that is reloaded, or a notebook saved now, keeps this moment and moves no more.
+        f'<div style="margin-top:2px;font-size:0.85em;opacity:0.75">As of {clock(progress.elapsed)}; where it stands '
+        "still, <code>%finetune --show</code> shows the run as it is now.</div></div>"
     )
 
 
