@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
-from gpt_magic.engine.job import Job
+from gpt_magic.engine.job import Job, Settings
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
+from gpt_magic.engine.trials import try_rates
 from gpt_magic.errors import in_one_line, plural
 from gpt_magic.keeping import Keeping, checkpoint_bytes, versions
 from gpt_magic.options import Options
@@ -61,12 +62,8 @@ class Fit:
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
         look = _Look(model, prepared, hidden, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
-        goes_on = False
-        if self.keeping is not None:
-            self.keeping.size = checkpoint_bytes(model)
-            started = self.recorder.started
-            goes_on = self.keeping.restore_log()
-            began -= started - self.recorder.started  # what was spent before the cut counts too
+        goes_on, spent = self._take_up(model)
+        began -= spent
         before = self._look_at_base(look, samples, goes_on) if task.compares_base else None
         job = Job(
             model,
@@ -80,23 +77,22 @@ class Fit:
             checkpoints=self.keeping,
             measure=task.measure,
         )
+        job.settings = self._settled(job)
         outcome = train(job, self.recorder, self.control)
         error = None
         if outcome.error is not None:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
-            if self.keeping is not None:
-                self.keeping.end()
             raise error or StopRequested
         warnings = list(prepared.preflight.warnings)
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
+        if self.keeping is not None and self.keeping.problem:
+            warnings.append(self.keeping.problem)
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
         warnings += completed.warnings
-        if self.keeping is not None and self.keeping.problem:
-            warnings.append(self.keeping.problem)
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         # The result first, so that nothing that goes wrong in the baselines can lose it.
         self._finish(job, outcome, completed, others, warnings, began)
@@ -108,6 +104,25 @@ class Fit:
             self.keeping.end()
         if error is not None:
             raise error
+
+    def _take_up(self, model: Any) -> tuple[bool, float]:
+        """Whether the run goes on from where it was cut, and the seconds that it had taken until then."""
+        if self.keeping is None:
+            return False, 0.0
+        self.keeping.size = checkpoint_bytes(model)
+        started = self.recorder.started
+        return self.keeping.restore_log(), started - self.recorder.started
+
+    def _settled(self, job: Job) -> Settings:
+        """The run's numbers, with the learning rate that does best in trials where that was asked for."""
+        prepared = self.prepared
+        if prepared.trials is not None:
+            tried = self.recorder.progress().tried  # before the run was cut
+            if tried is None:
+                tried = try_rates(job, prepared.trials, self.recorder, self.control)
+                self.recorder(tried)
+            prepared.settle_rate(tried)
+        return prepared.settings
 
     def _look_at_base(self, look: "_Look", samples: bool, goes_on: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
@@ -226,9 +241,9 @@ def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
 
 
 def _status(outcome: Outcome) -> str:
-    steps = f"step {outcome.step:,} of {outcome.steps:,}"
+    steps = f"step {outcome.step:,}" + (f" of {outcome.steps:,}" if outcome.steps else "")
     said = {
-        "done": f"done: {plural(outcome.steps, 'step')}",
+        "done": f"done: {plural(outcome.step, 'step')}",
         "stopped": f"stopped at {steps}",
         "early_stop": f"stopped early at {steps}: no better on the validation rows for long enough",
         "failed": f"failed after {steps}",

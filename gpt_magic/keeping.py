@@ -145,8 +145,8 @@ class Keeping(Checkpoints):
         note = self.place.note
         if note["rows"] != self.origin.fingerprint():
             raise DataError(
-                f"cannot resume {self.place.name!r}: the data are not those that it began with; bring them back as they "
-                "were, or train anew"
+                f"cannot resume {self.place.name!r}: the data are not those that it began with; bring them back as "
+                "they were, or train anew"
             )
         state = self._read(mmap=True)
         log = {**json.loads(state["log"]["rest"]), "steps": state["log"]["steps"].tolist()}
