@@ -11,7 +11,7 @@ from gpt_magic.engine.events import Emit, Phase, Tried
 from gpt_magic.engine.job import Settings
 from gpt_magic.engine.precision import Machine, choose_machine
 from gpt_magic.engine.schedule import USUAL_EPOCHS, default_learning_rate, warmup_steps
-from gpt_magic.engine.trials import LEAST_ROWS, TrialPlan, plan_trials
+from gpt_magic.engine.trials import LEAST_ROWS, LEAST_RUN, TrialPlan, plan_trials
 from gpt_magic.errors import OptionError, plural
 from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters
@@ -84,7 +84,10 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
         if trials is not None:
             rate_why = trials.said(settings)
         else:
-            warnings = [f"learning_rate = 'auto' needs {LEAST_ROWS} training rows to try on: the default is used"]
+            warnings = [
+                f"learning_rate = 'auto' needs {LEAST_ROWS} training rows and a run of {LEAST_RUN} steps to try on: the "
+                "default is used"
+            ]
     preflight = Preflight(
         title=f"{task.name} · {base.name} · {name or describe(options.data)}",
         facts=[

@@ -23,8 +23,9 @@ from gpt_magic.errors import TrainingError
 
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the default rate
 LEAST_ROWS = 20  # training rows below which nothing can be told
+LEAST_RUN = 8 * len(FACTORS)  # steps of a run that is long enough to be tried for
 _SHARE = 0.25  # of the run's steps, for all trials together
-_LEAST_STEPS, _MOST_STEPS = 10, 100  # of a trial
+_USUAL_STEPS, _MOST_STEPS = 10, 100  # of a trial: that many at least, unless all would then cost more than the run
 _HELD_OUT, _MOST_HELD_OUT = 0.2, 512  # share of the training rows that judge, and rows at most
 _STREAM = 1  # of random numbers, apart from those of the run's order of rows
 
@@ -55,18 +56,19 @@ class TrialPlan:
 
 
 def plan_trials(settings: Settings, rows: int) -> TrialPlan | None:
-    """Which rates to try and how long; None where there are too few rows to tell.
+    """Which rates to try and how long; None where rows or steps are too few to tell.
 
     Args:
         settings: the run's, with the rate that would be the default.
         rows: training rows.
     """
-    if rows < LEAST_ROWS:
+    usual = _usual_steps(settings, rows)
+    fair = max(round(_SHARE * usual / len(FACTORS)), _USUAL_STEPS)
+    steps = min(fair, usual // len(FACTORS), _MOST_STEPS)
+    if rows < LEAST_ROWS or usual < LEAST_RUN:
         return None
     order = np.random.default_rng((settings.seed, _STREAM)).permutation(rows)
     held_out = min(round(_HELD_OUT * rows), _MOST_HELD_OUT)
-    fair = round(_SHARE * _usual_steps(settings, rows) / len(FACTORS))
-    steps = min(max(fair, _LEAST_STEPS), _MOST_STEPS)
     learned = order[held_out : held_out + steps * settings.rows_per_step]
     rates = (float(f"{min(factor * settings.learning_rate, 1.0):.1e}") for factor in FACTORS)
     return TrialPlan(tuple(dict.fromkeys(rates)), steps, learned, order[:held_out])

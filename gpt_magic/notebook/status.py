@@ -18,6 +18,7 @@ def progress_html(progress: Progress) -> str:
     is_open = progress.step > 0 and not progress.steps  # a bar of which nobody knows the end says so
     of = "" if is_open else f" of {progress.steps:,}"
     label = f"{esc(progress.phase, 60)}: step {progress.step:,}{of}"
+    share_done = "end open" if is_open else f"{done:.0%}"
     now = "" if is_open else f'aria-valuenow="{100 * done:.0f}" '
     bar = (
         f'<div role="progressbar" aria-label="{label}" title="{label}" aria-valuemin="0" aria-valuemax="100" {now}'
@@ -26,7 +27,7 @@ def progress_html(progress: Progress) -> str:
     )
     head = (
         '<div style="display:flex;justify-content:space-between">'
-        f'<strong style="min-width:0">{say(progress.phase, 60)}</strong><span>{"end open" if is_open else f"{done:.0%}"}</span></div>'
+        f'<strong style="min-width:0">{say(progress.phase, 60)}</strong><span>{share_done}</span></div>'
     )
     shown = "".join(
         f'<div><div style="font-size:0.85em;opacity:0.75">{name}</div><div>{value}</div></div>'
