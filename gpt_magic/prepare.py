@@ -85,8 +85,8 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
             rate_why = trials.said(settings)
         else:
             warnings = [
-                f"learning_rate = 'auto' needs {LEAST_ROWS} training rows and a run of {LEAST_RUN} steps to try on: the "
-                "default is used"
+                f"learning_rate = 'auto' needs {LEAST_ROWS} training rows and a run of {LEAST_RUN} steps: the default "
+                "is used"
             ]
     preflight = Preflight(
         title=f"{task.name} · {base.name} · {name or describe(options.data)}",
