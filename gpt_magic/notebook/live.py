@@ -73,7 +73,7 @@ class _Safely:
         """What failed, in a line; empty when nothing did."""
         if not self.failed:
             return ""
-        from gpt_magic.notebook.markup import clean
+        from gpt_magic.errors import clean
 
         what, error = next(iter(self.failed.items()))
         return f"gpt_magic could not show {what} ({type(error).__name__}: {clean(error)}); the run went on without it\n"
@@ -94,6 +94,8 @@ class NotebookView:
         self._plot: LossPlot | None = None
         self._plotted = (0, 0)  # steps and evaluations in the last picture
         self._sampled = 0  # how often the model had written when its samples were last shown
+        self._preflight: Preflight | None = None
+        self._tried = False  # whether the trials of learning rates are shown
 
     def open(self) -> None:
         """Start the clock; outputs appear when there is something to show."""
@@ -103,6 +105,7 @@ class NotebookView:
         """Show what is about to happen."""
         from gpt_magic.notebook import cards
 
+        self._preflight = p
         self._safely("the pre-flight", lambda: self._html("card", cards.preflight_html(p), cards.preflight_text(p)))
 
     def paint(self, progress: Progress) -> None:
@@ -119,6 +122,9 @@ class NotebookView:
         if len(progress.samples) != self._sampled:
             self._sampled = len(progress.samples)
             self._safely("the samples", lambda: self._samples(progress))
+        if progress.tried is not None and not self._tried:
+            self._tried = True
+            self._safely("the trials", lambda: self._trials(progress))
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """Leave the card, what the plot says in words, and the final picture."""
@@ -126,6 +132,7 @@ class NotebookView:
 
         if summary is not None:
             self._safely("the card", lambda: self._html("card", cards.card_html(summary), cards.card_text(summary)))
+            self._safely("the trials", lambda: self._trials(progress, summary))
         if "line" in self._handles or progress.steps_log:
             self._safely(
                 "the evaluations",
@@ -144,6 +151,18 @@ class NotebookView:
         if "card" not in self._handles:
             self._html("card", "", "")  # takes its place above the progress line
         self._html("line", status.progress_html(progress), status.progress_text(progress))
+
+    def _trials(self, progress: Progress, summary: Summary | None = None) -> None:
+        """Below the pre-flight, or below the card when there is one."""
+        if progress.tried is None or (shown := summary or self._preflight) is None:
+            return
+        from gpt_magic.notebook import cards, trials
+
+        as_html, as_text = (
+            (cards.card_html, cards.card_text) if summary is not None else (cards.preflight_html, cards.preflight_text)
+        )
+        markup = as_html(shown) + trials.trials_html(progress.tried)  # type: ignore[arg-type]
+        self._html("card", markup, f"{as_text(shown)}\n\n{trials.trials_text(progress.tried)}")  # type: ignore[arg-type]
 
     def _samples(self, progress: Progress, *, final: bool = False) -> None:
         """Below the plot, so that nothing moves when they grow."""
@@ -196,6 +215,7 @@ class TerminalView:
         self._width = 0  # columns of the line that stands
         self._evaluations = 0
         self._sampled = 0
+        self._tried = False
 
     def open(self) -> None:
         """Start the clock."""
@@ -214,6 +234,7 @@ class TerminalView:
         elif self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._rewrite(progress)))
         self._safely("the samples", lambda: self._samples(progress, progress.step))
+        self._safely("the trials", lambda: self._trials(progress))
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """Take the progress line away, print the card and what a plot would show."""
@@ -262,6 +283,14 @@ class TerminalView:
             self._erase()
             write_to(self._stream, sampled_text(sampled) + "\n")
         self._sampled += len(new)
+
+    def _trials(self, progress: Progress) -> None:
+        """Print what came of the trials of learning rates, once."""
+        from gpt_magic.notebook.trials import trials_text
+
+        if progress.tried is not None and not self._tried:
+            self._tried = True
+            self._print(trials_text(progress.tried))
 
     def _print(self, text: str) -> None:
         self._erase()

@@ -38,8 +38,8 @@ the line the same options are flags: --learning-rate 3e-4. As a line magic, %fin
 it returns the tuned model when -o is not given.
 
 Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
---traceback shows the whole traceback of an error. %finetune --resume [NAME] goes on with a run that was stopped or whose
-kernel was killed, by the name that its card gives, or with the last one.
+--traceback shows the whole traceback of an error. %finetune --resume [NAME] goes on with a run that was stopped or
+whose kernel was killed, by the name that its card gives, or with the last one.
 
 """
 
