@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import Outcome, train
+from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.errors import in_one_line, plural
 from gpt_magic.options import Options
@@ -70,18 +71,20 @@ class Fit:
             hidden,
             measure=task.measure,
         )
+        chosen = self._settle_rows(job)
         outcome = train(job, self.recorder, self.control)
         error = None
         if outcome.error is not None:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
             raise error or StopRequested
-        warnings = list(prepared.preflight.warnings)
+        warnings = [*prepared.preflight.warnings, *self.recorder.progress().warnings]
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
+        completed = replace(completed, facts=[*chosen, *completed.facts])
         warnings += completed.warnings
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         # The result first, so that nothing that goes wrong in the baselines can lose it.
@@ -92,6 +95,18 @@ class Fit:
             self._finish(job, outcome, completed, [*others, *rows], [*warnings, *said], began)
         if error is not None:
             raise error
+
+    def _settle_rows(self, job: Job) -> list[tuple[str, str]]:
+        """How ``batch_size = "auto"`` cuts the steps, for the report; nothing otherwise."""
+        if self.options.batch_size != "auto":
+            return []
+        self.recorder(Phase("measuring how many rows at a time are fastest"))
+        why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
+        at_once = job.passes.rows
+        said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
+        if rows % at_once == 0:
+            said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
+        return [("batch", said)]
 
     def _look_at_base(self, look: "_Look", samples: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
