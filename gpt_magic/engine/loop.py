@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
-from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.job import Job, Passes, Settings
 from gpt_magic.engine.schedule import Course, build_optimizer
 from gpt_magic.engine.step import accumulate_gradients, clip
 
@@ -230,5 +230,5 @@ class _Kept:
         for name in ("model", "optimizer", "course"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
-        vars(self.passes).update(state.get("passes", {}))
+        self.passes.__dict__.update(state.get("passes", {}))
         return state["step"], state["seconds"], state.get("due", False)
