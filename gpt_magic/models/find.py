@@ -58,7 +58,7 @@ class Known:
 
 
 def known_bases() -> list[Known]:
-    """The models that ship, those of the hub that are on this disk, and the usual ones that are not; no network."""
+    """The models that ship, those of the hub that are on this disk, and the usual ones that are not."""
     weights = SHIPPED / "nano" / _WEIGHTS
     own = [Known(name, weights.stat().st_size if name == "nano" else 0, here=True) for name in shipped()]
     cached = sorted(_cached(), key=lambda known: known.size)
@@ -76,6 +76,22 @@ def _cached() -> Iterator[Known]:
             size = sum(file.stat().st_size for file in files.glob("model*.safetensors") if file.exists())
             if size and (files / "config.json").exists() and any(files.glob("tokenizer*")):
                 yield Known(folder.name.removeprefix("models--").replace("--", "/"), size, here=True)
+
+
+def folders(beginning: str) -> list[str]:
+    """Folders with a saved model whose paths begin so, and, behind a slash, folders on the way to them."""
+    above, slash, _ = beginning.rpartition("/")
+    try:
+        inside = sorted(path for path in Path(above + slash or ".").expanduser().iterdir() if path.is_dir())
+    except OSError:
+        return []
+    shown = [path for path in inside if not path.name.startswith(".")]
+    found = [f"{above}{slash}{path.name}" for path in shown if _is_saved(path)]
+    return [*found, *(f"{above}{slash}{path.name}/" for path in shown if slash and not _is_saved(path))]
+
+
+def _is_saved(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights: bool = True) -> Base:
