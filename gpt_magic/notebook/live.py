@@ -399,7 +399,7 @@ def current_cell() -> int | None:
 
 def cell_id() -> str:
     """What the frontend calls the cell that runs now; empty where it does not say."""
-    parent = getattr(getattr(_shell(), "kernel", None), "get_parent", dict)()
+    parent: Any = getattr(getattr(_shell(), "kernel", None), "get_parent", dict)()
     return str((parent or {}).get("metadata", {}).get("cellId", ""))
 
 

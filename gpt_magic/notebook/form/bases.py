@@ -5,11 +5,11 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from gpt_magic.errors import clean
 from gpt_magic.models.find import known_bases
 from gpt_magic.notebook.cell import parse_value
 from gpt_magic.notebook.form.fields import Change, Field
 from gpt_magic.notebook.form.names import name_of
-from gpt_magic.notebook.markup import clean
 from gpt_magic.store import said_bytes
 
 _OTHER = "\0another"  # no name of a model has such a sign

@@ -6,7 +6,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from gpt_magic.data.read import is_for
-from gpt_magic.errors import GptMagicError
+from gpt_magic.errors import GptMagicError, clean
 from gpt_magic.notebook import live
 from gpt_magic.notebook.cards import preflight_html
 from gpt_magic.notebook.form import layout
@@ -18,8 +18,9 @@ from gpt_magic.notebook.form.preview import preview_html
 from gpt_magic.notebook.form.rate import Rate
 from gpt_magic.notebook.form.starting import Runs
 from gpt_magic.notebook.form.wording import as_cell, as_python, option_of
-from gpt_magic.notebook.markup import clean, frame, note, say
+from gpt_magic.notebook.markup import frame, note, say
 from gpt_magic.options import Options, table
+from gpt_magic.run import Run
 
 _NOT_ASKED = ("data", "dry_run", "background", "quiet")  # what a form has, does anyway, or would hide
 
@@ -40,7 +41,7 @@ class Form:
         self._task = ""  # that the columns mean; empty until they were looked at
         self._looker = Looker()
         self._newest = Newest(self._look)
-        self._shown: Any = None  # the display of the form
+        self._display: Any = None  # the display of the form
         self.looked: Looked | None = None
         self.fields = {option: self._field(option) for option in table() if option not in _NOT_ASKED}
         for option, field in self.fields.items():
@@ -48,7 +49,7 @@ class Form:
         self._preview = widgets.HTML()
         self._report = widgets.HTML()
         self.copy = CopyBox()
-        self.runs = Runs(name, defaults, namespace)
+        self.runs = Runs(name, defaults, namespace, self._ended)
         rate = self.fields["learning_rate"]
         assert isinstance(rate, Written)
         self.rate = Rate(rate)
@@ -79,7 +80,7 @@ class Form:
     def _ipython_display_(self) -> None:
         self._close_others()
         bundle = self.root._repr_mimebundle_()
-        self._shown = display({**bundle, **self._static()}, raw=True, display_id=True)
+        self._display = display({**bundle, **self._static()}, raw=True, display_id=True)
         self.runs.display()
 
     def _close_others(self) -> None:
@@ -108,8 +109,8 @@ class Form:
     def close(self) -> None:
         """Close the widgets; what was trained stays, and so do the cards and pictures below the form."""
         self._newest.close()
-        if self._shown is not None:
-            self._shown.update(self._static(), raw=True)
+        if self._display is not None:
+            self._display.update(self._static(), raw=True)
         self.runs.close()
         for widget in _all(self.root):
             layout.close(widget)
@@ -214,6 +215,10 @@ class Form:
             self._report.value = preflight_html(looked.preflight)
         if looked.prepared is not None:
             self.rate.follow(looked.prepared.settings, len(looked.prepared.train))
+
+    def _ended(self, run: Run) -> None:
+        if (tried := run.progress().tried) is not None:
+            self.rate.show_trials(tried)
 
     def _doing(self, what: str) -> None:
         if self.looked is None:  # later the last report stands until there is a newer one

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gpt_magic.errors import clean
 from gpt_magic.notebook.cards import scores_html, scores_text
 from gpt_magic.notebook.form.pictures import overlay_png
 from gpt_magic.notebook.form.wording import given
-from gpt_magic.notebook.markup import clean, clock, frame, say, title
+from gpt_magic.notebook.markup import clock, frame, say, title
 from gpt_magic.options import Options
 from gpt_magic.run import Run
 from gpt_magic.summary import Scores

@@ -10,10 +10,10 @@ from typing import Any
 import ipywidgets as widgets
 from traitlets import Bool, Enum, List, TraitType, Unicode, Union
 
-from gpt_magic.errors import OptionError
+from gpt_magic.errors import OptionError, clean
 from gpt_magic.notebook.cell import parse_value
 from gpt_magic.notebook.form.names import name_of
-from gpt_magic.notebook.markup import clean, esc, say
+from gpt_magic.notebook.markup import esc, say
 from gpt_magic.options import Options, find
 from gpt_magic.values import choices, expected, shown
 

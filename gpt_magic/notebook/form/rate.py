@@ -9,6 +9,7 @@ from gpt_magic.errors import plural
 from gpt_magic.notebook.form.fields import Written
 
 if TYPE_CHECKING:
+    from gpt_magic.engine.events import Tried
     from gpt_magic.engine.job import Settings  # torch comes with it
 
 _LOW, _HIGH = -6.0, -2.0  # powers of ten that fine-tuning is usually tried with
@@ -38,15 +39,27 @@ class Rate:
         ends = f"<div style='display:flex;justify-content:space-between;opacity:.85'>{_ends()}</div>"
         self._words = widgets.HTML()
         self._picture = widgets.HTML()
+        self._trials = widgets.HTML()
         left = widgets.VBox([self.slider, widgets.HTML(ends + _NAMING), self._words])
         left.layout.flex = "1 1 260px"
-        self.box = widgets.HBox([left, self._picture])
+        self.box = widgets.HBox([left, self._picture, self._trials])
         self.box.add_class("gpt-magic-rate")
 
     @property
     def words(self) -> str:
         """What is said below the slider, as markup."""
         return str(self._words.value)
+
+    @property
+    def tried(self) -> str:
+        """The trials of learning rates that are shown, as markup."""
+        return str(self._trials.value)
+
+    def show_trials(self, tried: "Tried") -> None:
+        """Show what came of the rates that a run has tried (``learning_rate = "auto"``)."""
+        from gpt_magic.notebook.trials import trials_html
+
+        self._trials.value = trials_html(tried)
 
     def follow(self, settings: "Settings", rows: int) -> None:
         """Show the rate and the schedule that a run over so many rows would have."""

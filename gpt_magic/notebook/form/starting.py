@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
@@ -27,12 +28,13 @@ class Runs:
         name: how the user calls the data, for the reports.
         defaults: the notebook's, for what is said of a run.
         namespace: the notebook's names, which results are put into.
+        ended: called with each run that has ended, in the painter's thread.
     """
 
-    def __init__(self, name: str, defaults: Options, namespace: dict[str, Any]) -> None:
+    def __init__(self, name: str, defaults: Options, namespace: dict[str, Any], ended: Callable[[Run], None]) -> None:
         self.attempts: list[Attempt] = []
         self._name, self._defaults, self._namespace = name, defaults, namespace
-        self._count = 0
+        self._count, self._told = 0, ended
         self._handles: dict[str, Any] = {}
         self._waiting: deque[Run] = deque()  # for the places below the form
         self._shown: Run | None = None
@@ -104,6 +106,7 @@ class Runs:
                 holder.settled.set()
             self._offer()
             self._compare()
+            self._told(run)
             return run.summary
 
         painter.paint(run, view, settle, self._next)

@@ -59,9 +59,9 @@ def test_a_wrong_number_is_refused_at_the_field_with_the_words_of_the_magic(name
     made = field(name)
     made.type(text)
     put(made, Options())
+    given_so = read_line(f"--{name.replace('_', '-')}='{text}'", SPACE).values
     with pytest.raises(OptionError) as caught:
-        for option, value in read_line(f"--{name.replace('_', '-')}='{text}'", SPACE).values.items():
-            Options().put(option, value)
+        Options().update(given_so)
     assert made.problem == str(caught.value)
     assert "<b>" not in made.box.children[-2].value
     made.type("")

@@ -1,7 +1,6 @@
 """A form in a real kernel: runs one after the other, their list, and what the saved cell holds."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,10 +15,10 @@ given = dict(base=small, text="review", label="sentiment", learning_rate=1e-2, b
 
 
 @pytest.fixture(scope="module")
-def ready(kernel: Kernel) -> Iterator[Kernel]:
+def ready(kernel: Kernel) -> Kernel:
     """A kernel with a table and a small base."""
     assert kernel.run("import sys; sys.path.insert(0, '.')" + SETUP).status == "ok"
-    yield kernel
+    return kernel
 
 
 def said(kernel: Kernel, expression: str) -> str:
@@ -38,7 +37,7 @@ def test_runs_are_started_listed_used_and_deleted(ready: Kernel) -> None:
     opened(ready, "form = gpt_magic.form(toy, output='clf', **given)\nform")
     opened(ready, "form.start()\nform.start()")
     assert said(ready, "clf") != ""  # the name stands for the run until it has ended
-    assert said(ready, "[a.run.wait(100) for a in form.runs.attempts], form.runs.idle(30)") == "([True, True], True)"
+    assert said(ready, "[a.run.wait(100) for a in form.runs.attempts], form.runs.idle(30)") == "[True, True] True"
     assert said(ready, "clf is form.runs.attempts[1].run.result") == "True"
     assert said(ready, "[a.settings for a in form.runs.attempts]").count("learning_rate = 0.01") == 2
     opened(ready, "form.runs.choose(1); form.runs.use()")
@@ -52,7 +51,7 @@ def test_the_form_writes_the_cell_that_does_the_same(ready: Kernel) -> None:
         ready, "given2 = {**given, 'max_steps': 3, 'seed': 5}\nform = gpt_magic.form(toy, output='one', **given2)\nform"
     )
     opened(ready, "form.copy_cell(); cell = form.copy.text; form.copy_call(); call = form.copy.text; form.start()")
-    assert said(ready, "form.runs.attempts[0].run.wait(100), form.runs.idle(30)") == "(True, True)"
+    assert said(ready, "form.runs.attempts[0].run.wait(100), form.runs.idle(30)") == "True True"
     opened(ready, "%load_ext gpt_magic\nfirst = one\nget_ipython().run_cell(cell).raise_error(); second = one")
     opened(ready, "exec(call); third = one")
     losses = "[[row['loss'] for row in model.history.to_dict('records')] for model in (first, second, third)]"
@@ -71,7 +70,7 @@ def test_a_form_of_the_magic_begins_with_its_options(ready: Kernel) -> None:
 def test_what_stays_in_the_cell_is_static(ready: Kernel) -> None:
     reply = opened(ready, "form = gpt_magic.form(toy, output='clf', **given)\nform")
     opened(ready, "form.start()")
-    assert said(ready, "form.runs.attempts[0].run.wait(100), form.runs.idle(30)") == "(True, True)"
+    assert said(ready, "form.runs.attempts[0].run.wait(100), form.runs.idle(30)") == "True True"
     opened(ready, "form.close()")
     views = [o for o in reply.outputs if "application/vnd.jupyter.widget-view+json" in o.get("data", {})]
     assert views == []
@@ -82,4 +81,19 @@ def test_what_stays_in_the_cell_is_static(ready: Kernel) -> None:
 
 
 def test_a_second_form_in_the_same_cell_closes_the_first(ready: Kernel) -> None:
-    assert said(ready, "len(__import__('ipywidgets').widget._instances) < 20") == "True"
+    opened(ready, "from gpt_magic.notebook import live\nlive.cell_id = lambda: 'a'")
+    opened(ready, "one = gpt_magic.form(toy, **given)\none")
+    opened(ready, "two = gpt_magic.form(toy, **given)\ntwo")
+    assert said(ready, "one.root.comm is None, two.root.comm is None") == "True False"
+    opened(ready, "live.cell_id = lambda: 'b'\ntwo")
+    opened(ready, "three = gpt_magic.form(toy, **given)\nlive.cell_id = lambda: 'a'\nthree")
+    assert said(ready, "two.root.comm is None, three.root.comm is None") == "False False"
+    opened(ready, "two.close(); three.close()")
+
+
+def test_the_rates_that_were_tried_are_shown_beside_the_slider(ready: Kernel) -> None:
+    auto = "{**given, 'learning_rate': 'auto', 'max_steps': 60}"
+    opened(ready, f"form = gpt_magic.form(toy, output='clf', **{auto})\nform")
+    opened(ready, "form.start()")
+    assert said(ready, "form.runs.attempts[0].run.wait(100), form.runs.idle(30)") == "True True"
+    assert said(ready, "'Learning rate' in form.rate.tried and 'alt=' in form.rate.tried") == "True"
