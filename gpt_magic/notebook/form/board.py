@@ -84,10 +84,13 @@ class Form:
         self.runs.display()
 
     def _close_others(self) -> None:
-        """Close the form that an earlier run of this cell has shown, and this one where it stood before."""
+        """Close the form that an earlier run of this cell has shown."""
         cell = live.cell_id()
-        for place in [place for place, form in _open.items() if place == cell and form is not self]:
-            _open.pop(place).close()
+        before = _open.pop(cell, self)
+        if before is not self:
+            before.close()
+        for place in [place for place, form in _open.items() if form is self]:
+            del _open[place]
         if cell:
             _open[cell] = self
 
