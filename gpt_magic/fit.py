@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
-from gpt_magic.engine.job import Job
+from gpt_magic.engine.job import Hidden, Job
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
-from gpt_magic.errors import in_one_line, plural
+from gpt_magic.engine.trunk import hidden_from, keep_states
+from gpt_magic.errors import DataError, in_one_line, plural
 from gpt_magic.options import Options
 from gpt_magic.prepare import Prepared
 from gpt_magic.recorder import Recorder
@@ -56,19 +59,22 @@ class Fit:
         model = task.load(base)
         model.to(prepared.machine.device)
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
-        look = _Look(model, prepared, hidden, self.control.check)
+        frozen = prepared.learner.begin(model)
+        read = self._read(model, hidden)
+        look = _Look(model, prepared, read, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
         before = self._look_at_base(look, samples) if task.compares_base else None
         job = Job(
             model,
             task.objective,
-            prepared.train,
+            read.train,
             prepared.settings,
             prepared.machine,
             look.evaluate if len(prepared.valid) else None,
             look.sample if samples else None,
-            hidden,
+            read.hidden,
             measure=task.measure,
+            frozen=frozen,
         )
         outcome = train(job, self.recorder, self.control)
         error = None
@@ -76,7 +82,8 @@ class Fit:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
             raise error or StopRequested
-        warnings = list(prepared.preflight.warnings)
+        prepared.learner.end(model)
+        warnings = [*prepared.preflight.warnings, *read.warnings]
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
         if len(prepared.valid):
@@ -85,13 +92,44 @@ class Fit:
         warnings += completed.warnings
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         # The result first, so that nothing that goes wrong in the baselines can lose it.
-        self._finish(job, outcome, completed, others, warnings, began)
+        self._finish(model, hidden, outcome, completed, others, warnings, began)
         if options.baselines and outcome.metrics and not self.control.stop.is_set():
             self.recorder(Phase("fitting the baselines"))
             rows, said = task.compare(self.control.stop)
-            self._finish(job, outcome, completed, [*others, *rows], [*warnings, *said], began)
+            self._finish(model, hidden, outcome, completed, [*others, *rows], [*warnings, *said], began)
         if error is not None:
             raise error
+
+    def _read(self, model: Any, hidden: Hidden) -> "_Read":
+        """How rows are read: as tokens, or as what the frozen trunk made of them, where that is kept."""
+        prepared, blocks = self.prepared, self.prepared.learner.part.blocks
+        read = _Read(prepared.train, hidden, prepared.valid, hidden)
+        if not prepared.learner.keeps:
+            return read
+        total = len(prepared.train) + (len(prepared.valid) if prepared.task.reads_hidden else 0)
+        done = 0
+
+        def keep(rows: Encoded) -> Encoded:
+            nonlocal done
+            before = done
+
+            def told(some: int) -> None:
+                nonlocal done
+                done = before + some
+                self.recorder(Phase(f"reading the rows with the frozen blocks, {done:,} of {total:,}"))
+
+            with prepared.machine.autocast():
+                return keep_states(model, rows, blocks, self.control.check, told)
+
+        onward = partial(hidden_from, blocks=blocks)
+        try:
+            train = keep(prepared.train)
+            if not prepared.task.reads_hidden or not len(prepared.valid):
+                return replace(read, train=train, hidden=onward)
+            return _Read(train, onward, keep(prepared.valid), onward)
+        except DataError as error:
+            why = f"what the frozen blocks make of the rows was not kept, so they compute it each time: {error}"
+            return replace(read, warnings=[why])
 
     def _look_at_base(self, look: "_Look", samples: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
@@ -108,7 +146,8 @@ class Fit:
 
     def _finish(
         self,
-        job: Job,
+        model: Any,
+        hidden: Hidden,
         outcome: Outcome,
         completed: Completed,
         others: Sequence[Row],
@@ -147,7 +186,7 @@ class Fit:
         )
         result = KINDS[task.kind or task.name](
             **task.own(),
-            model=job.model,
+            model=model,
             tokenizer=prepared.tokenizer,
             options=self.options.plain(),
             columns=task.data.roles.columns,
@@ -162,17 +201,34 @@ class Fit:
             report=replace(prepared.preflight, warnings=warnings),
             summary=summary,
             progress=progress,
-            hidden=job.hidden,
+            hidden=hidden,
         )
         self.keep(result, summary)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Rows and how they are read.
+
+    Attributes:
+        train, hidden: those to learn from.
+        valid, valid_hidden: those to validate on.
+        warnings: one sentence each.
+    """
+
+    train: Encoded
+    hidden: Hidden
+    valid: Encoded
+    valid_hidden: Hidden
+    warnings: Sequence[str] = ()
 
 
 class _Look:
     """Looks at a model while it learns; a stop ends the look between two forward passes."""
 
-    def __init__(self, model: Any, prepared: Prepared, hidden: Any, check: Callable[[], None]) -> None:
-        self.model, self.hidden, self.check = model, hidden, check
-        self.task, self.rows, self.machine = prepared.task, prepared.valid, prepared.machine
+    def __init__(self, model: Any, prepared: Prepared, read: _Read, check: Callable[[], None]) -> None:
+        self.model, self.hidden, self.check = model, read.valid_hidden, check
+        self.task, self.rows, self.machine = prepared.task, read.valid, prepared.machine
 
     def evaluate(self) -> Mapping[str, Any]:
         """The task's metrics of the validation rows."""

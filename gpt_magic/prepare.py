@@ -19,6 +19,7 @@ from gpt_magic.options import Options, find, table
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
+from gpt_magic.trained import Learner, idle, plan_learner, settle_learner, skeleton
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Prepared:
     machine: Machine
     max_length: int
     preflight: Preflight
+    learner: Learner
 
 
 def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: Callable[[], None]) -> Prepared:
@@ -50,6 +52,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     machine = choose_machine(options.device, options.precision)
     emit(Phase("looking for the base model"))
     base = find_base(options.base, lambda what: emit(Phase(what)), weights=not options.dry_run)
+    learner = settle_learner(options, base)
     check()
     emit(Phase("reading the tokenizer"))
     tokenizer = load_tokenizer(base)
@@ -60,20 +63,23 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     rows = task.encode(tokenizer, limit, check)
     rate, rate_why = float(options.learning_rate or 0), "given"
     if options.learning_rate is None:
-        rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)
+        rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained, learner.part)
     settings = settle(options, len(rows.train), rate)
+    repeated = settings.steps > steps_per_epoch(len(rows.train), settings.rows_per_step)
+    learner, learner_facts = plan_learner(learner, skeleton(task, base), rows.train, rows.valid, repeated)
     preflight = Preflight(
         title=f"{task.name} · {base.name} · {name or describe(options.data)}",
         facts=[
             *_data_facts(data),
             *rows.facts,
             *_cache_facts([rows.train, rows.valid]),
+            *learner_facts,
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
         ],
-        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings],
+        warnings=[*data.findings.warnings, *_ignored(options, task), *idle(options), *rows.warnings],
         lengths=rows.lengths,
     )
-    return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight)
+    return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight, learner)
 
 
 def settle(options: Options, rows: int, learning_rate: float) -> Settings:

@@ -67,6 +67,7 @@ class Job:
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
+        frozen: modules of the model that are not trained and compute as in use, without dropout.
         checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
     """
 
@@ -80,3 +81,4 @@ class Job:
     hidden: Hidden = hidden_packed
     checkpoints: Checkpoints | None = None
     measure: str = "loss"
+    frozen: Sequence[nn.Module] = ()

@@ -14,6 +14,7 @@ from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
 from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.parts import put_back, trained
 from gpt_magic.engine.schedule import build_optimizer, build_scheduler
 from gpt_magic.engine.step import accumulate_gradients, clip
 
@@ -70,6 +71,8 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 break
             began = time.perf_counter()
             model.train()
+            for module in job.frozen:
+                module.eval()
             loss = accumulate_gradients(job, rows, lengths, step + 1)
             norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
             rate = float(scheduler.get_last_lr()[0])
@@ -117,7 +120,7 @@ def _evaluation_due(step: int, per_epoch: int, settings: Settings) -> bool:
 
 
 class _Keeper:
-    """Keeps a copy of the weights that did best on the validation rows: those with the lowest ``measure``."""
+    """Keeps a copy of the trained weights that did best on the validation rows: those with the lowest ``measure``."""
 
     def __init__(self, model: nn.Module, measure: str) -> None:
         self.model, self.measure = model, measure
@@ -134,7 +137,7 @@ class _Keeper:
         best = not self._metrics or lowest < self._lowest
         if best:
             self.step, self._metrics, self._lowest = step, metrics, lowest
-            self._best = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
+            self._best = {name: value.detach().to("cpu", copy=True) for name, value in trained(self.model)}
         emit(Evaluated(step, epoch, metrics, best, time.perf_counter() - began))
 
     def restore(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
@@ -142,7 +145,7 @@ class _Keeper:
         if not self._metrics:
             return last_step, {}
         if self.step != last_step:
-            self.model.load_state_dict(self._best)
+            put_back(self.model, self._best)
         self._best = {}
         return self.step, self._metrics
 
@@ -170,15 +173,17 @@ class _Kept:
 
     def save(self, step: int, seconds: float, due: bool) -> None:
         if self.checkpoints is not None:
-            parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
+            parts = {name: getattr(self, name).state_dict() for name in ("optimizer", "scheduler")}
             clock = {"step": step, "seconds": seconds, "due": due}
-            self.checkpoints.save({**parts, "keeper": self.keeper.state(), **clock})
+            model = {name: weight.detach() for name, weight in trained(self.model)}
+            self.checkpoints.save({"model": model, **parts, "keeper": self.keeper.state(), **clock})
 
     def load(self) -> tuple[int, float, bool] | None:
         """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
         if self.checkpoints is None or (state := self.checkpoints.load()) is None:
             return None
-        for name in ("model", "optimizer", "scheduler"):
+        put_back(self.model, state["model"])
+        for name in ("optimizer", "scheduler"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
         return state["step"], state["seconds"], state.get("due", False)

@@ -5,12 +5,14 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from gpt_magic.engine.muon import Muon
+from gpt_magic.engine.parts import Part
 
 _GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
 _LOWEST, _HIGHEST = 2e-5, 1e-3
+_ALL = Part()
 
 
-def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str]:
+def default_learning_rate(parameters: int, pretrained: bool, part: Part = _ALL) -> tuple[float, str]:
     """A usual peak learning rate for AdamW, and the reason in words.
 
     It falls with the number of parameters, from the two ends that are known: 5e-5 for GPT-2 small, as in

@@ -29,11 +29,18 @@ class Base:
         name: how the report names it.
         source: folder with config and tokenizer, or a (model, tokenizer) pair.
         pretrained: whether there are weights to start from.
+        again: what `find_base` finds the same weights by, in another process too; None where nothing does.
     """
 
     name: str
     source: Path | tuple[Any, Any]
     pretrained: bool
+    again: str | None = None
+
+    @property
+    def again_for_peft(self) -> str | None:
+        """What transformers and peft find the same weights by: a hub id or a folder."""
+        return str(self.source) if self.again in shipped() else self.again
 
 
 def shipped() -> list[str]:
@@ -65,14 +72,15 @@ def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights
         )
     name = str(base)
     if name in shipped():
-        return Base(name, SHIPPED / "nano", pretrained=name != "scratch")
+        pretrained = name != "scratch"
+        return Base(name, SHIPPED / "nano", pretrained, name if pretrained else None)
     folder = Path(name).expanduser()
     if name and folder.is_dir():
-        return Base(folder.resolve().name, _checked_folder(folder), pretrained=True)
+        return Base(folder.resolve().name, _checked_folder(folder), pretrained=True, again=str(folder.resolve()))
     if isinstance(base, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         trouble = "this is a file, give its folder" if folder.is_file() else "no such folder"
         raise ModelError(f"base = {name!r}: {trouble}")
-    return Base(name, _hub_folder(name, say, weights), pretrained=True)
+    return Base(name, _hub_folder(name, say, weights), pretrained=True, again=name)
 
 
 def _pair(model: Any, tokenizer: Any) -> Base:

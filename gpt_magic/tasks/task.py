@@ -70,6 +70,8 @@ class Task(ABC):
         ignores: options that do nothing for this style of the task; `Options` says which are for other tasks.
         measure: the metric, lower is better, that tells which weights did best on the validation rows.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
+        reads_hidden: whether `evaluate` and `complete` read rows by ``hidden`` alone, which may be given something else
+            than token ids then; see `engine.trunk`.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
         emit: told how far the making of tokens is.
@@ -81,6 +83,7 @@ class Task(ABC):
     ignores: ClassVar[Sequence[str]] = ()
     measure: ClassVar[str] = "loss"
     compares_base: ClassVar[bool] = False
+    reads_hidden: ClassVar[bool] = True
 
     options: Options
     data: Any
