@@ -45,7 +45,7 @@ _OTHER_NAMES = {
 }
 
 
-class Trained(Unicode):
+class Trained(Unicode[str, Any]):
     """What of a model is trained: ``all``, ``lora``, ``head``, or ``top:k`` with a whole number k from 1 up."""
 
     expects = "all, lora, head or top:k, such as top:2"
@@ -194,11 +194,11 @@ class Options(Configurable):
     lora_rank = Int(
         8, min=1, max=1024, help="train lora: rank of the small matrices; higher learns more and saves less."
     ).tag(group="training", config=True)
-    lora_alpha = Float(
+    lora_alpha = Int(
         None,
         allow_none=True,
-        min=1e-3,
-        max=1e5,
+        min=1,
+        max=65_536,
         help="train lora: what they give is multiplied by lora_alpha / lora_rank; default: twice the rank.",
     ).tag(group="training", config=True)
     lora_dropout = Float(

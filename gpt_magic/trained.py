@@ -1,4 +1,4 @@
-"""What a run trains of its base: checked and counted beforehand, set up before the first step, put right after the last."""
+"""What a run trains of its base: settled and counted beforehand, set up for the first step, undone after the last."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,7 +73,7 @@ def settle_learner(options: Options, base: Base) -> Learner:
             f"merge = False: an adapter needs a base that is found again, and base = {base.name!r} {what}; save it and "
             "give the folder, or say merge = True"
         )
-    alpha = options.lora_alpha if options.lora_alpha is not None else 2.0 * options.lora_rank
+    alpha = options.lora_alpha if options.lora_alpha is not None else 2 * options.lora_rank
     lora = Lora(options.lora_rank, alpha, options.lora_dropout, options.lora_targets)
     return Learner(part, lora, options.merge, base.again_for_peft)
 

@@ -1,7 +1,7 @@
-"""LoRA by peft: small matrices beside a model's large ones, which stay as they are (Hu et al. 2021, arXiv 2106.09685).
+"""LoRA by peft: small matrices beside a model's large ones (Hu et al. 2021, arXiv 2106.09685), which stay as they are.
 
-The layers are put into the model itself, through transformers' own interface for adapters: it stays a plain transformers
-model in which the packed path finds what it knows, and its ``save_pretrained`` writes the adapter as peft reads it.
+The layers are put into the model itself, through the interface that transformers has for adapters: it stays one of its
+models, in which the packed path finds what it knows, and its ``save_pretrained`` writes the adapter as peft reads it.
 """
 
 import importlib.util
@@ -14,7 +14,6 @@ from torch import nn
 from gpt_magic.engine.parts import blocks_of, head_of
 from gpt_magic.errors import ModelError, OptionError, listing, nearest
 
-CONFIG = "adapter_config.json"  # what peft calls the file beside an adapter's weights
 _NAME = "default"  # of the adapter, as peft calls the only one
 
 
@@ -30,7 +29,7 @@ class Lora:
     """
 
     rank: int
-    alpha: float
+    alpha: int
     dropout: float
     targets: Sequence[str] | None = None
 

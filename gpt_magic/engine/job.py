@@ -82,3 +82,9 @@ class Job:
     checkpoints: Checkpoints | None = None
     measure: str = "loss"
     frozen: Sequence[nn.Module] = ()
+
+    def learn(self) -> None:
+        """Put the model into training mode, but for what is frozen."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()

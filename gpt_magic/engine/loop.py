@@ -70,9 +70,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 reason = "stopped"
                 break
             began = time.perf_counter()
-            model.train()
-            for module in job.frozen:
-                module.eval()
+            job.learn()
             loss = accumulate_gradients(job, rows, lengths, step + 1)
             norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
             rate = float(scheduler.get_last_lr()[0])

@@ -1,7 +1,7 @@
 """What a frozen trunk makes of each row, computed once and kept while the run lasts.
 
-The frozen blocks compute the same of a row in every epoch, as they have neither dropout nor gradients. So a row's hidden
-states before the first trained block take the place of its token ids, and the later epochs cost what is trained alone.
+The frozen blocks compute the same of a row in every epoch, as they have neither dropout nor gradients. So a row's
+hidden states before the first trained block take the place of its token ids, and later epochs cost what is trained.
 Where no block is trained, the states at the scored positions are all that is needed.
 """
 
@@ -55,7 +55,7 @@ def keep_states(
     rows: Encoded,
     blocks: int,
     check: Callable[[], None] = lambda: None,
-    watch: Callable[[int], None] = lambda done: None,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> States:
     """The rows with their hidden states below the last ``blocks`` of a GPT-2, which `hidden_from` goes on from.
 

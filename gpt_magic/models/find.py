@@ -88,6 +88,11 @@ def _pair(model: Any, tokenizer: Any) -> Base:
         raise OptionError(
             f"base: a (model, tokenizer) pair holds a transformers model first, not a {type(model).__name__}"
         )
+    if hasattr(model, "peft_config"):
+        raise OptionError(
+            "base: this model still has its adapter apart; train it with merge = True, or give what peft's "
+            "merge_and_unload() returns"
+        )
     if not callable(tokenizer) or not hasattr(tokenizer, "eos_token_id"):
         raise OptionError(
             f"base: a (model, tokenizer) pair holds a transformers tokenizer second, not a {type(tokenizer).__name__}"
@@ -96,6 +101,11 @@ def _pair(model: Any, tokenizer: Any) -> Base:
 
 
 def _checked_folder(folder: Path) -> Path:
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"base = '{folder}': the folder holds an adapter and not a whole model; train that with merge = True, or "
+            "save what peft's merge_and_unload() returns"
+        )
     if not (folder / "config.json").is_file():
         raise ModelError(f"base = '{folder}': the folder has no config.json, so it is not a saved transformers model")
     if not any(folder.glob("*.safetensors")):
