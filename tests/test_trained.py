@@ -23,7 +23,7 @@ from tests.places import places
 from tests.quiz import quiz
 from tests.rhymes import RHYMES
 
-PARTS = ["lora", "top:1", "top:2", "head"]
+PARTS = ["lora", "top:2", "head"]
 LAYERS = 3
 PLAIN = """
 import json, sys
@@ -45,7 +45,7 @@ for found in (by_peft, by_transformers):
 
 def texts() -> pd.DataFrame:
     table = films()
-    table["words"] = [["long"] if number % 3 else ["odd"] for number in range(len(table))]
+    table["words"] = [[], ["long"], ["odd"], ["long", "odd"]] * (len(table) // 4)
     table["stars"] = np.linspace(1.5, 4.5, len(table))
     return table
 
@@ -95,7 +95,7 @@ def test_every_task_gives_a_plain_model_of_which_only_the_part_has_changed(task:
     same = {name for name, value in made.model.base_model.state_dict().items() if torch.equal(value, was[name])}
     assert same >= {"wte.weight", "wpe.weight"}
     blocks = {int(name.split(".")[1]) for name in set(was) - same if name.startswith("h.")}
-    assert blocks == {"lora": {0, 1, 2}, "top:1": {2}, "top:2": {1, 2}, "head": set()}[train]
+    assert blocks == {"lora": {0, 1, 2}, "top:2": {1, 2}, "head": set()}[train]
     facts = dict(made.summary.facts)
     assert (
         facts["trained"].split(" of ")[1].startswith(f"{sum(w.numel() for w in made.model.parameters()):,} parameters")
