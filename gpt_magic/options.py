@@ -216,36 +216,49 @@ class Options(Configurable):
         help="train lora: add what was learned to the base's weights, so that a plain model comes back; False keeps "
         "the adapter, and save writes it alone, for peft.",
     ).tag(group="training", config=True)
-    epochs = Int(
-        3, min=1, max=1000, help="Passes over the training rows; 3 is usual, more helps when rows are few."
-    ).tag(group="training", config=True)
+    epochs = Union(
+        [Int(3, min=1, max=1000), Enum(["auto"])],
+        default_value=3,
+        help="Passes over the training rows; 3 is usual, more helps when rows are few; auto goes on until early_stop "
+        "(or 2) epochs bring nothing better on the validation rows, then lets the rate fall over one more, 30 at most.",
+    ).tag(group="training", config=True, choices=("auto",))
     max_steps = Int(
         0,
         min=0,
         max=100_000_000,
         help="Make exactly this many optimizer steps, whatever epochs says; 0 = go by epochs.",
     ).tag(group="training", config=True)
-    batch_size = Int(
-        16, min=1, max=65_536, help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB."
-    ).tag(group="training", config=True)
+    batch_size = Union(
+        [Int(min=1, max=65_536), Enum(["auto"])],
+        default_value=16,
+        help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB. auto learns from 16 rows a step "
+        "too (times accumulate), in passes as large as fit and are not slower: the same curve up to rounding.",
+    ).tag(group="training", config=True, choices=("auto",), expects="a whole number from 1 to 65,536, or auto")
     accumulate = Int(
         1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."
     ).tag(group="training", config=True)
-    learning_rate = Float(
-        None,
-        allow_none=True,
-        min=1e-8,
-        max=1.0,
-        help="Peak step size; default by model size and by what is trained: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from "
-        "random weights; higher where less than all is trained.",
+    checkpointing = Enum(
+        ["auto", "on", "off"],
+        "auto",
+        help="Compute the blocks a second time for the gradients and keep less: a third slower; auto: where one row "
+        "alone does not fit in memory.",
     ).tag(group="training", config=True)
+    learning_rate = Union(
+        [Float(1e-3, min=1e-8, max=1.0), Enum(["auto"])],
+        default_value=None,
+        allow_none=True,
+        help="Peak step size; default by model size and by what is trained: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from "
+        "random weights; auto tries five around it in short runs first and shows them.",
+    ).tag(group="training", config=True, choices=("auto",))
     optimizer = Enum(
         ["adamw", "muon"],
         "adamw",
         help="adamw is right for fine-tuning; muon learns more from the same text from random weights.",
     ).tag(group="training", config=True)
     schedule = Enum(
-        ["linear", "cosine", "constant"], "linear", help="How the learning rate falls after the warm-up."
+        ["linear", "cosine", "constant"],
+        "linear",
+        help="How the learning rate falls after the warm-up; with epochs = auto, once nothing gets better.",
     ).tag(group="training", config=True)
     warmup = Float(
         0.1,
@@ -310,7 +323,9 @@ class Options(Configurable):
         group="machine", config=True, choices=("auto", "cpu", "cuda", "mps")
     )
     precision = Enum(
-        ["auto", "fp32", "bf16"], "auto", help="Number format of the matrix products; auto: bf16 on GPUs that have it."
+        ["auto", "fp32", "bf16"],
+        "auto",
+        help="Number format of the matrix products in training; auto: bf16 on GPUs and CPUs that have it.",
     ).tag(group="machine", config=True)
     threads = Int(0, min=0, max=1024, help="CPU threads; 0 = torch's choice, one a physical core.").tag(
         group="machine", config=True
@@ -321,6 +336,10 @@ class Options(Configurable):
         group="output", expects="a Python name, such as clf"
     )
     dry_run = Bool(False, help="Check the data, print what would happen, train nothing.").tag(group="output")
+    background = Bool(
+        False,
+        help="The cell returns at once and goes on showing the run; output is the run until it is the model.",
+    ).tag(group="output", config=True)
     quiet = Bool(False, help="No live display; the result's card can still be shown by its name.").tag(
         group="output", config=True
     )

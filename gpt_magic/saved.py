@@ -13,7 +13,7 @@ from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError, markdown
 from gpt_magic.models.find import SHIPPED, find_base, shipped
 from gpt_magic.models.load import quiet
-from gpt_magic.recorder import Progress
+from gpt_magic.recorder import Progress, tried_from
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 from gpt_magic.tuned import KINDS, TunedModel
 
@@ -22,7 +22,7 @@ _CARD = "README.md"
 _FORMAT = 1
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _MODEL_FILES = ("config.json", "model*.safetensors*")
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_HUB_ID = re.compile(r"(?=.{1,96}$)\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # as long as the hub allows
 
 
 def save(tuned: TunedModel, folder: str | Path) -> Path:
@@ -206,7 +206,8 @@ def _progress(record: dict[str, Any]) -> Progress:
     steps = tuple(Stepped(**step) for step in record["steps_log"])
     evaluations = tuple(Evaluated(**evaluation) for evaluation in record["evaluations"])
     samples = tuple(Sampled(one["step"], tuple(_pairs(one["texts"]))) for one in record.get("samples", ()))
-    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations, "samples": samples})
+    tried = tried_from(record["tried"]) if record.get("tried") else None
+    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations, "samples": samples, "tried": tried})
 
 
 def _pairs(items: list[list[Any]]) -> list[tuple[Any, Any]]:
