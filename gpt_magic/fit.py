@@ -97,6 +97,8 @@ class Fit:
             if self.keeping is not None:
                 self.keeping.end()
             raise error or StopRequested
+        if self.control.left.is_set():
+            raise StopRequested
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()

@@ -64,7 +64,6 @@ class Run:
         self._place = place
         self._cut: Path | None = None  # the folder to go on from
         self._keeping: Keeping | None = None
-        self._abandoned = False
         self._waits_for: Run | None = None
         self._takers: list[Callable[[Taken], None]] = []  # who waits for a snapshot
         self._ends: list[Callable[[], None]] = []  # what is to be called at the end
@@ -133,8 +132,8 @@ class Run:
         return Run(self.options, self.name, self.output, place)
 
     def abandon(self) -> None:
-        """Leave the run: the worker ends when it can, its result is dropped."""
-        self._abandoned = True
+        """Leave the run: the worker ends when it can, its result is dropped; what it has learned can be resumed."""
+        self.control.left.set()
         self.control.stop.set()
 
     def snapshot(self, take: Callable[[Taken], None]) -> None:
@@ -183,11 +182,12 @@ class Run:
         try:
             self._train()
         except StopRequested:
-            self.error = RunAbandoned("stopped before the first step: nothing was trained")
+            left = self.control.left.is_set()
+            self.error = RunAbandoned("left" if left else "stopped before the first step: nothing was trained")
         except Exception as failure:
             self.error = in_one_line(failure, "the run failed")
         finally:
-            if self._abandoned:
+            if self.control.left.is_set():
                 self.result = None
             self._let_go()
             with self._lists:

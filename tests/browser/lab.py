@@ -168,6 +168,13 @@ class Lab:
         self.call("path => driver.open(path)", path, OPEN_SECONDS, f"opening {notebook.name}")
         return self.notebook
 
+    def reload(self) -> None:
+        """Reload the page and open the same copy again, its kernel as it is."""
+        assert self.notebook is not None
+        path = self.notebook.relative_to(self.server.work).as_posix()
+        self.wait_for(self._load(), OPEN_SECONDS, "reloading JupyterLab")
+        self.call("path => driver.open(path)", path, OPEN_SECONDS, "opening the notebook again")
+
     def start_cell(self, index: int) -> None:
         """Start a cell as the Run button does, and return at once."""
         self.call("index => driver.start('notebook:run-cell', index)", index)
