@@ -1,5 +1,7 @@
 """The buttons of a run in JupyterLab: pause, snapshot, resume, stop; runs behind a finished cell; a reload mid-run."""
 
+import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,3 +159,30 @@ def test_after_a_reload_a_run_is_shown_again(films: Lab, artefacts: Path) -> Non
     lab.until(lambda: "stopped at step" in lab.shown(shown), 30, "the card")
     assert labels(lab, shown) == []
     assert widgets(lab.outputs(shown)) == []
+
+
+@pytest.fixture
+def classic(tmp_path: Path) -> Iterator[Lab]:
+    """Notebook 7 with the notebook open."""
+    if importlib.util.find_spec("notebook") is None:
+        message = "no Notebook 7: pip install notebook"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    with Lab(tmp_path / "server", classic=True) as lab:
+        lab.open(write_notebook(tmp_path))
+        lab.run_cell(SETUP)
+        yield lab
+
+
+def test_notebook_7(classic: Lab, artefacts: Path) -> None:
+    lab = classic
+    lab.start_cell(TRAIN)
+    lab.until(lambda: step(lab, TRAIN) >= 2, START_SECONDS, "two steps")
+    press(lab, "Pause", TRAIN)
+    lab.until(lambda: "paused" in lab.shown(TRAIN), 20, "the pause")
+    lab.screenshot(artefacts / "controls-notebook-7.png", TRAIN)
+    press(lab, "Stop", TRAIN)
+    lab.wait_idle(60)
+    assert "stopped at step" in lab.shown(TRAIN)
+    assert labels(lab, TRAIN) == widgets(lab.outputs(TRAIN)) == []
