@@ -277,7 +277,9 @@ def test_without_a_server_there_is_nothing_to_click_and_a_run_behind_a_cell_is_t
     kernel.watch(lambda: "stopped at step" in shown(reply))
     assert not [message for message in reply.messages if message["msg_type"] == "comm_open"]
     assert kernel.run("clf").status == "ok"
-    quiet = kernel.run(f"%%finetune films -o silent --background --quiet\n{BODY}")
+    quiet = kernel.run("%%finetune films -o silent --background --quiet\nbase = 'scratch'\nmax_steps = 2")
     assert quiet.outputs == []
-    assert kernel.run("silent.stop()\nprint(type(silent.wait()).__name__)").stdout.strip() == "TunedClassifier"
-    kernel.run("gpt_magic.finetune(films, base='scratch', max_steps=2, baselines=False, background=True).wait()")
+    waited = kernel.run("silent.wait(), type(silent).__name__")
+    assert waited.result["text/plain"].endswith("'TunedClassifier')")
+    door = "run = gpt_magic.finetune(films, base='scratch', max_steps=2, background=True)\nprint(type(run.wait()).__name__)"
+    assert kernel.run(door).stdout.strip() == "TunedClassifier"
