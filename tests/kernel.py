@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -117,12 +117,24 @@ class Kernel:
 
     Args:
         folder: the kernel's working folder, by default that of the tests.
+        profile: files of the user's IPython profile, name -> text, such as ``ipython_config.py``.
         packages: a folder of packages that come before those of this interpreter, such as another ipykernel.
         served: whether a Jupyter server has started it, and so somebody may click.
     """
 
-    def __init__(self, folder: Path | None = None, packages: Path | None = None, *, served: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        profile: Mapping[str, str] | None = None,
+        packages: Path | None = None,
+        *,
+        served: bool = False,
+    ) -> None:
         self._private = tempfile.TemporaryDirectory(prefix="kernel-")
+        for name, text in (profile or {}).items():
+            file = Path(self._private.name) / "profile_default" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
         # No folders to look in: what remains is ipykernel's own specification with this interpreter.
         specs = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
         self._manager = KernelManager(
@@ -198,6 +210,11 @@ class Kernel:
             self.interrupt()
             self._settle(reply)
             raise
+
+    def complete(self, code: str) -> list[str]:
+        """The texts that Tab at the end of ``code`` would leave, in the order offered."""
+        content = self.client.complete(code, reply=True, timeout=RUN_SECONDS)["content"]
+        return [code[: content["cursor_start"]] + text + code[content["cursor_end"] :] for text in content["matches"]]
 
     def start(self, code: str) -> Reply:
         """Send a cell and return at once; the reply fills while `wait` or `wait_until` is called."""

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.errors import plural
+from gpt_magic.errors import clean, plural
 from gpt_magic.notebook.markup import (
     BORDER,
-    clean,
     esc,
     facts_table,
     frame,

@@ -158,8 +158,10 @@ def clicks_arrive(blocking: bool) -> bool | None:
         return False
     if not blocking:
         return True
-    from ipykernel.comm import Comm
-
+    try:
+        from ipykernel.comm import Comm
+    except ImportError:  # another kernel than ipykernel
+        return False
     if hasattr(Comm, "_reply_subshell_for"):
         return True
     return None if hasattr(_kernel(), "shell_channel_thread") else False

@@ -82,7 +82,7 @@ class _Safely:
         """What failed, in a line; empty when nothing did."""
         if not self.failed:
             return ""
-        from gpt_magic.notebook.markup import clean
+        from gpt_magic.errors import clean
 
         what, error = next(iter(self.failed.items()))
         return f"gpt_magic could not show {what} ({type(error).__name__}: {clean(error)}); the run went on without it\n"
@@ -104,6 +104,8 @@ class NotebookView:
         self._plot: LossPlot | None = None
         self._plotted = (0, 0)  # steps and evaluations in the last picture
         self._sampled = 0  # how often the model had written when its samples were last shown
+        self._preflight: Preflight | None = None
+        self._tried = False  # whether the trials of learning rates are shown
 
     def open(self) -> None:
         """Start the clock; outputs appear when there is something to show."""
@@ -121,6 +123,7 @@ class NotebookView:
         """Show what is about to happen."""
         from gpt_magic.notebook import cards
 
+        self._preflight = p
         self._safely("the pre-flight", lambda: self._html("card", cards.preflight_html(p), cards.preflight_text(p)))
 
     def paint(self, progress: Progress) -> None:
@@ -141,11 +144,14 @@ class NotebookView:
         if len(progress.samples) != self._sampled:
             self._sampled = len(progress.samples)
             self._safely("the samples", lambda: self._samples(progress))
+        if progress.tried is not None and not self._tried:
+            self._tried = True
+            self._safely("the trials", lambda: self._trials(progress))
 
     def close(self, summary: Summary | None, progress: Progress, error: Exception | None = None) -> None:
         """Leave the card, what the plot says in words, and the final picture; ``error`` where no cell raises it."""
         if summary is not None or error is not None:
-            self._safely("the card", lambda: self._card(summary, error))
+            self._safely("the card", lambda: self._card(summary, error, progress))
         if "line" in self._handles or progress.steps_log:
             self._safely("the evaluations", lambda: self._curves(progress))
         if len(progress.steps_log) >= 2:
@@ -170,15 +176,17 @@ class NotebookView:
             self._safely("the buttons", lambda: self._html("controls", self._shown.get("controls", ""), ""))
         self._safely("the buttons", self._controls.close)
 
-    def _card(self, summary: Summary | None, error: Exception | None) -> None:
-        from gpt_magic.notebook import cards
+    def _card(self, summary: Summary | None, error: Exception | None, progress: Progress) -> None:
+        from gpt_magic.notebook import cards, trials
 
-        markup, text = "", ""
+        parts = []
         if error is not None:
-            markup, text = cards.error_html(error), f"{type(error).__name__}: {error}"
+            parts.append((cards.error_html(error), f"{type(error).__name__}: {error}"))
         if summary is not None:
-            markup, text = markup + cards.card_html(summary), f"{text}\n{cards.card_text(summary)}".strip()
-        self._html("card", markup, text)
+            parts.append((cards.card_html(summary), cards.card_text(summary)))
+            if progress.tried is not None:
+                parts.append((trials.trials_html(progress.tried), f"\n{trials.trials_text(progress.tried)}"))
+        self._html("card", "".join(markup for markup, _ in parts), "\n".join(text for _, text in parts))
 
     def _curves(self, progress: Progress) -> None:
         from gpt_magic.notebook import status
@@ -202,6 +210,16 @@ class NotebookView:
             bundle = self._controls.bundle()
             if bundle is not None:
                 self._put("controls", bundle, {})
+
+    def _trials(self, progress: Progress) -> None:
+        """Below the pre-flight."""
+        if progress.tried is None or self._preflight is None:
+            return
+        from gpt_magic.notebook import cards, trials
+
+        shown, tried = self._preflight, progress.tried
+        text = f"{cards.preflight_text(shown)}\n\n{trials.trials_text(tried)}"
+        self._html("card", cards.preflight_html(shown) + trials.trials_html(tried), text)
 
     def _samples(self, progress: Progress, *, final: bool = False) -> None:
         """Below the plot, so that nothing moves when they grow."""
@@ -254,6 +272,7 @@ class TerminalView:
         self._width = 0  # columns of the line that stands
         self._evaluations = 0
         self._sampled = 0
+        self._tried = False
 
     def open(self) -> None:
         """Start the clock."""
@@ -272,6 +291,7 @@ class TerminalView:
         elif self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._rewrite(progress)))
         self._safely("the samples", lambda: self._samples(progress, progress.step))
+        self._safely("the trials", lambda: self._trials(progress))
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """Take the progress line away, print the card and what a plot would show."""
@@ -323,6 +343,14 @@ class TerminalView:
             self._erase()
             write_to(self._stream, sampled_text(sampled) + "\n")
         self._sampled += len(new)
+
+    def _trials(self, progress: Progress) -> None:
+        """Print what came of the trials of learning rates, once."""
+        from gpt_magic.notebook.trials import trials_text
+
+        if progress.tried is not None and not self._tried:
+            self._tried = True
+            self._print(trials_text(progress.tried))
 
     def _print(self, text: str) -> None:
         self._erase()

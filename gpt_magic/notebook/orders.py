@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpt_magic import runs
-from gpt_magic.errors import OptionError
-from gpt_magic.notebook.markup import clean, clock, frame, note, number_table, say, text_table
+from gpt_magic.errors import OptionError, clean
+from gpt_magic.notebook.markup import clock, frame, note, number_table, say, text_table
 from gpt_magic.notebook.status import loss
 from gpt_magic.notebook.watch import show
 from gpt_magic.run import Run

@@ -281,5 +281,5 @@ def test_without_a_server_there_is_nothing_to_click_and_a_run_behind_a_cell_is_t
     assert quiet.outputs == []
     waited = kernel.run("silent.wait(), type(silent).__name__")
     assert waited.result["text/plain"].endswith("'TunedClassifier')")
-    door = "run = gpt_magic.finetune(films, base='scratch', max_steps=2, background=True)\nprint(type(run.wait()).__name__)"
-    assert kernel.run(door).stdout.strip() == "TunedClassifier"
+    door = "gpt_magic.finetune(films, base='scratch', max_steps=2, background=True)"
+    assert kernel.run(f"print(type({door}.wait()).__name__)").stdout.strip() == "TunedClassifier"
