@@ -82,7 +82,8 @@ class Run:
         worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
         if self.started is None:
             self.started = datetime.now().astimezone()
-            self.id = runs.add(self, self.output)
+            if not self.options.dry_run:
+                self.id = runs.add(self, self.output)
         worker.start()
         self._worker = worker
 

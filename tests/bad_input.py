@@ -80,7 +80,7 @@ LINE = [
     Bad(
         "an order to a run that never was",
         "%finetune --stop clg",
-        "OptionError: no run 'clg'; there was none in this notebook yet",
+        "OptionError: no run 'clg' (did you mean 'clf'?)",
     ),
     Bad(
         "two names for an order",
