@@ -279,9 +279,10 @@ class Run:
 
     def _wait_for(self, other: "Run") -> None:
         self.control.check()
-        if self._waits_for is not other:
-            self._waits_for = other
-            self.recorder(Phase(f"waiting for {other.id} to end"))
+        self._waits_for = other
+        said = f"waiting for {other.id} to end" + (", which is paused" if other.paused else "")
+        if self.recorder.progress().phase != said:
+            self.recorder(Phase(said))
 
     def _say(self, what: str) -> None:
         self.control.check()
