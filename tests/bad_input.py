@@ -77,6 +77,31 @@ LINE = [
         "%finetune reviews.train",
         "OptionError: reviews.train: a DataFrame has no 'train', and no file that gpt_magic reads has such a name",
     ),
+    Bad(
+        "an order to a run that never was",
+        "%finetune --stop clg",
+        "OptionError: no run 'clg' (did you mean 'clf'?)",
+    ),
+    Bad(
+        "two names for an order",
+        "%finetune --pause clf poet",
+        "OptionError: --pause takes the name of one run, or none for the last; not 'clf poet'",
+    ),
+    Bad(
+        "an order beside other flags",
+        "%finetune reviews --stop",
+        "OptionError: --stop stands alone, with the name of a run at most: %finetune --stop [NAME]",
+    ),
+    Bad(
+        "an order with a body",
+        "%%finetune --show clf\nepochs = 3",
+        "OptionError: --show takes no body: write %finetune --show in a cell of its own",
+    ),
+    Bad(
+        "a name for a list",
+        "%finetune --status clf",
+        "OptionError: --status lists all runs: write it without a name",
+    ),
     Bad("a slip in a flag", "%finetune reviews --epohcs 3", "OptionError: no option 'epohcs' (did you mean 'epochs'?)"),
     Bad(
         "a flag of another tool",
