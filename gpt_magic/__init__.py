@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gpt_magic import samples
-    from gpt_magic.door import finetune
+    from gpt_magic.door import finetune, resume
+    from gpt_magic.run_folders import resumable
     from gpt_magic.saved import load
     from gpt_magic.store import cache
     from gpt_magic.tuned import (
@@ -42,6 +43,8 @@ __all__ = [
     "cache",
     "finetune",
     "load",
+    "resumable",
+    "resume",
     "samples",
     "zero_shot",
 ]
@@ -49,6 +52,8 @@ __all__ = [
 # Public names by the module they live in; imported when first used, so that %load_ext is instant.
 _LAZY = {
     "finetune": "gpt_magic.door",
+    "resume": "gpt_magic.door",
+    "resumable": "gpt_magic.run_folders",
     "load": "gpt_magic.saved",
     "cache": "gpt_magic.store",
     "zero_shot": "gpt_magic.untrained",

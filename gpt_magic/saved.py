@@ -11,14 +11,14 @@ from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError, markdown
 from gpt_magic.models.find import shipped
 from gpt_magic.models.load import quiet
-from gpt_magic.recorder import Progress
+from gpt_magic.recorder import Progress, tried_from
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
 from gpt_magic.tuned import KINDS, TunedModel
 
 _RECORD = "gpt_magic.json"
 _CARD = "README.md"
 _FORMAT = 1
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_HUB_ID = re.compile(r"(?=.{1,96}$)\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # as long as the hub allows
 
 
 def save(tuned: TunedModel, folder: str | Path) -> Path:
@@ -162,7 +162,8 @@ def _progress(record: dict[str, Any]) -> Progress:
     steps = tuple(Stepped(**step) for step in record["steps_log"])
     evaluations = tuple(Evaluated(**evaluation) for evaluation in record["evaluations"])
     samples = tuple(Sampled(one["step"], tuple(_pairs(one["texts"]))) for one in record.get("samples", ()))
-    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations, "samples": samples})
+    tried = tried_from(record["tried"]) if record.get("tried") else None
+    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations, "samples": samples, "tried": tried})
 
 
 def _pairs(items: list[list[Any]]) -> list[tuple[Any, Any]]:

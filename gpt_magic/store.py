@@ -39,15 +39,22 @@ class Cache:
         entries: files in it.
         size: bytes that they take.
         cap: bytes that they may take before the longest unused are removed.
+        runs: runs that are kept to be resumed, and those that are going on.
+        runs_size: bytes that these take: their tables, weights and optimizers.
     """
 
     folder: Path
     entries: int
     size: int
     cap: int
+    runs: int = 0
+    runs_size: int = 0
 
     def clear(self) -> "Cache":
-        """Remove all entries; returns the cache as it is then. Runs that read one go on."""
+        """Remove all entries, and the runs that are not going on; returns the cache as it is then."""
+        from gpt_magic import run_folders
+
+        run_folders.clear()
         for path in entries(self.folder):
             _remove(path)
         _remove_parts(self.folder)
@@ -55,7 +62,10 @@ class Cache:
 
     def __repr__(self) -> str:
         said = f"{self.entries:,} table{'' if self.entries == 1 else 's'} of tokens, {said_bytes(self.size)}"
-        return f"<cache {self.folder}: {said} of at most {said_bytes(self.cap)}; .clear() empties it>"
+        said += f" of at most {said_bytes(self.cap)}"
+        if self.runs:
+            said += f"; {self.runs:,} run{'' if self.runs == 1 else 's'}, {said_bytes(self.runs_size)}"
+        return f"<cache {self.folder}: {said}; .clear() empties it>"
 
     def _repr_html_(self) -> str:
         from gpt_magic.notebook.cards import cache_html
@@ -81,10 +91,12 @@ class Stored:
 
 
 def cache() -> Cache:
-    """Where tokens of large data are kept, how much there is; ``gpt_magic.cache().clear()`` empties it."""
+    """What is kept of large data and of runs to resume, and where; ``gpt_magic.cache().clear()`` empties it."""
+    from gpt_magic import run_folders
+
     where = folder()
     sizes = [size for size, _ in map(_size_and_use, entries(where))]
-    return Cache(where, len(sizes), sum(sizes), _cap())
+    return Cache(where, len(sizes), sum(sizes), cap(), *run_folders.sizes())
 
 
 def folder() -> Path:
@@ -258,7 +270,7 @@ def _prune(keep: Path) -> None:
     found = [(*_size_and_use(path), path) for path in entries(keep.parent) if path != keep]
     left = sum(size for size, _, _ in found) + _size_and_use(keep)[0]
     for size, _, path in sorted(found, key=lambda one: one[1]):
-        if left <= _cap():
+        if left <= cap():
             return
         _remove(path)
         left -= size
@@ -285,7 +297,8 @@ def _size_and_use(path: Path) -> tuple[int, float]:
     return found.st_size, found.st_mtime
 
 
-def _cap() -> int:
+def cap() -> int:
+    """Bytes that the cache may take."""
     given = os.environ.get(CAP, "")
     try:
         return int(float(given or _CAP_GB) * 1e9)

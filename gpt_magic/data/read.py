@@ -1,6 +1,6 @@
 """What the user named to checked and split data for the task at hand. Needs neither torch nor a tokenizer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,14 +50,30 @@ def read_data(options: Options, say: Say = lambda _: None) -> Data:
     Raises:
         DataError, OptionError: with one line that says what to change.
     """
+    return check_tables(options, read_tables(options, say), say)
+
+
+def read_tables(options: Options, say: Say = lambda _: None) -> "dict[str, pd.DataFrame]":
+    """The tables ``data`` and, where it is given, ``valid``.
+
+    Raises:
+        DataError: as `read_table`; or no data are named.
+    """
     if options.data is None:
         raise DataError("no data: name a DataFrame, as in %%finetune reviews, or say data = ...")
-    tables = {"source": read_table(options.data, say=say, split=options.split)}
+    tables = {"data": read_table(options.data, say=say, split=options.split)}
     if options.valid is not None:
-        tables["validation source"] = read_table(options.valid, "valid", say)
-        options = options.copy_with(valid=tables["validation source"])
-    data = _READERS[choose_task(options, tables["source"])](options, tables["source"], say)
-    data.findings.facts += [(name, table.attrs[NOTE]) for name, table in tables.items() if NOTE in table.attrs]
+        tables["valid"] = read_table(options.valid, "valid", say)
+    return tables
+
+
+def check_tables(options: Options, tables: "Mapping[str, pd.DataFrame]", say: Say = lambda _: None) -> Data:
+    """Check what `read_tables` gave, and settle who trains and who validates; raises as `read_data`."""
+    if "valid" in tables:
+        options = options.copy_with(valid=tables["valid"])
+    data = _READERS[choose_task(options, tables["data"])](options, tables["data"], say)
+    sources = {"data": "source", "valid": "validation source"}
+    data.findings.facts += [(sources[name], table.attrs[NOTE]) for name, table in tables.items() if NOTE in table.attrs]
     return data
 
 

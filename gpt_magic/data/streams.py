@@ -185,7 +185,7 @@ class _Column:
     def close(self) -> Any:
         if self._values is not None:
             return self._values
-        return _long_array(self.spool.close().table.column("values"))
+        return long_array(self.spool.close().table.column("values"))
 
     def _begin(self, known: list[Any]) -> None:
         """Settle what the column holds from its first values."""
@@ -278,12 +278,12 @@ def _frame(table: Any, rest: "pd.DataFrame | None", names: Sequence[str]) -> "pd
         if rest is not None and name in rest.columns:
             found[name] = rest[name]
         else:
-            array = _long_array(table.column(name))
+            array = long_array(table.column(name))
             found[name] = pd.Series(array, None if rest is None else rest.index, copy=False)
     return pd.DataFrame(found, copy=False)
 
 
-def _long_array(column: Any) -> Any:
+def long_array(column: Any) -> Any:
     """A pandas array over an Arrow column, not a byte of it copied."""
     import pandas as pd
     import pyarrow as pa

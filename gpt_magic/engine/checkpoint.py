@@ -1,5 +1,6 @@
 """Where a run stands, on disk: enough to go on as if it had never been cut."""
 
+import os
 import pickle
 import time
 from pathlib import Path
@@ -36,7 +37,10 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{_FILE}.part"
         torch.save({**state, "random": random_state()}, part)
+        flush(part)
         part.replace(self.folder / _FILE)
+        if os.name != "nt":  # which cannot flush a folder
+            flush(self.folder)
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
@@ -45,12 +49,19 @@ class Checkpoints:
         Raises:
             ModelError: the file is damaged.
         """
-        path = self.folder / _FILE
-        if not path.exists():
+        if not (self.folder / _FILE).exists():
             return None
+        state = self._read()
+        restore_random_state(state.pop("random"))
+        return state
+
+    def _read(self, mmap: bool = False) -> dict[str, Any]:
+        """The whole state; with ``mmap`` its tensors stay on the disk until they are looked at."""
+        path = self.folder / _FILE
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            restore_random_state(state.pop("random"))
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            if not isinstance(state["random"]["cpu"], torch.Tensor):
+                raise ValueError("no checkpoint")
         except _DAMAGED as error:
             raise ModelError(f"cannot resume from '{path}': the file is damaged; delete it to begin anew") from error
         return state
@@ -58,6 +69,15 @@ class Checkpoints:
     def clear(self) -> None:
         """Delete the checkpoint."""
         (self.folder / _FILE).unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk and would outlive a power cut."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def random_state() -> dict[str, Any]:

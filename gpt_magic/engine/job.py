@@ -53,6 +53,7 @@ class Settings:
     eval_every: int
     seed: int
     optimizer: str = "adamw"
+    open_end: bool = False  # ``steps`` is only the most: the run ends when the validation rows do no better
     rows_at_once: int = 0
     checkpointing: str = "auto"
 
@@ -84,6 +85,7 @@ class Job:
         objective: the task's loss.
         train: the rows to learn from.
         evaluate: scores the validation rows; None when there are none.
+        snapshot: called when a copy of the best weights is wanted, with what makes one and the outcome so far.
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
@@ -100,6 +102,7 @@ class Job:
     sample: Callable[[], tuple[tuple[str, str], ...]] | None = None
     hidden: Hidden = hidden_packed
     checkpoints: Checkpoints | None = None
+    snapshot: Callable[[Callable[[], nn.Module], Any], None] | None = None
     measure: str = "loss"
     passes: Passes = field(init=False)
 

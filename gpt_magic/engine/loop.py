@@ -1,7 +1,9 @@
 """The training loop: tokens in, trained weights and events out."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,8 +15,8 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
-from gpt_magic.engine.job import Job, Settings
-from gpt_magic.engine.schedule import build_optimizer, build_scheduler
+from gpt_magic.engine.job import Job, Passes, Settings
+from gpt_magic.engine.schedule import Course, build_optimizer
 from gpt_magic.engine.step import accumulate_gradients, clip
 
 
@@ -23,8 +25,8 @@ class Outcome:
     """How a run ended; the model holds the weights of ``kept_step``.
 
     Attributes:
-        reason: ``done``, ``stopped``, ``early_stop`` or ``failed``.
-        step, steps: optimizer steps made and planned.
+        reason: ``done``, ``stopped``, ``early_stop`` or ``failed``; ``snapshot`` of a run that goes on.
+        step, steps: optimizer steps made and planned; 0 were planned while the end is open.
         kept_step: the step whose weights were kept: the best on the validation rows, or the last step.
         metrics: the evaluation at ``kept_step``; empty when there was none.
         seconds: time of the steps alone.
@@ -41,30 +43,31 @@ class Outcome:
 
 
 def train(job: Job, emit: Emit, control: Control) -> Outcome:
-    """Train ``job.model`` in place, report every step to ``emit``, end when ``control.stop`` is set.
+    """Train ``job.model`` in place, report every step to ``emit``, do between two steps what ``control`` asks for.
 
     Whatever ends the run, the model is left with the best weights it had: those that did best on the validation rows
     when there was an evaluation, else those of the last whole step.
     """
     settings, model = job.settings, job.model
     optimizer = build_optimizer(settings.optimizer, model, settings.learning_rate, settings.weight_decay)
-    scheduler = build_scheduler(optimizer, settings.schedule, settings.warmup, settings.steps)
     per_epoch = steps_per_epoch(len(job.train), settings.rows_per_step)
+    course = Course(optimizer, settings, per_epoch)
     lengths = job.train.lengths()
-    keeper = _Keeper(model, job.measure)
+    keeper = _Keeper(model, job.measure, control.clock)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
-    kept = _Kept(job.checkpoints, model, optimizer, scheduler, keeper)
+    kept = _Kept(job.checkpoints, model, optimizer, course, keeper, job.passes)
     if saved := kept.load():
         step, seconds, due = saved
-    emit(Planned(settings.steps, per_epoch, len(job.train)))
-    emit(Phase("training"))
+    emit(Planned(course.steps, per_epoch, len(job.train)))
+    emit(Phase(_phase(settings, course, keeper, step, per_epoch)))
     try:
         ahead = islice(plan(len(job.train), settings.rows_per_step, settings.steps, settings.seed), step, None)
-        if due and _enough(job, keeper, step, per_epoch, emit):  # the run was cut inside of it
+        if due and _enough(job, keeper, course, step, per_epoch, emit):  # the run was cut inside of it
             reason, ahead = "early_stop", islice(ahead, 0)
         due = False
-        for rows in ahead:
+        for rows in course.up_to_end(ahead, step):
+            _between_steps(job, control, keeper, course, step, seconds)
             if control.stop.is_set():
                 reason = "stopped"
                 break
@@ -72,16 +75,17 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
             model.train()
             loss = accumulate_gradients(job, rows, lengths, step + 1, emit)
             norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
-            rate = float(scheduler.get_last_lr()[0])
+            rate = course.rate
             optimizer.step()
-            scheduler.step()
+            course.advance()
             optimizer.zero_grad(set_to_none=True)
             step += 1
             took = time.perf_counter() - began
             seconds += took
             emit(Stepped(step, step / per_epoch, loss, rate, norm, int(lengths[rows].sum()), took))
-            due = _evaluation_due(step, per_epoch, settings)
-            if due and _enough(job, keeper, step, per_epoch, emit):
+            due = _evaluation_due(step, per_epoch, course.last, settings.eval_every)
+            _between_steps(job, control, keeper, course, step, seconds)  # an evaluation may be long
+            if due and _enough(job, keeper, course, step, per_epoch, emit):
                 reason = "early_stop"
                 break
             due = False
@@ -94,40 +98,69 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     finally:
         optimizer.zero_grad(set_to_none=True)
         model.eval()
-    if reason == "stopped":
+    if reason == "stopped" and step:
         kept.save(step, seconds, due)
     kept_step, metrics = keeper.restore(step)
-    return Outcome(reason, step, settings.steps, kept_step, metrics, seconds, error)
+    return Outcome(reason, step, course.steps, kept_step, metrics, seconds, error)
 
 
-def _enough(job: Job, keeper: "_Keeper", step: int, per_epoch: int, emit: Emit) -> bool:
-    """Look at what was learned; whether it has not become better for as long as ``early_stop`` waits."""
+def _between_steps(job: Job, control: Control, keeper: "_Keeper", course: Course, step: int, seconds: float) -> None:
+    """Rest while the run is paused; hand out the best weights where they are wanted."""
+
+    def hand_out() -> None:
+        assert job.snapshot is not None
+        kept_step, metrics = keeper.kept(step)
+        job.snapshot(keeper.copy, Outcome("snapshot", step, course.steps, kept_step, metrics, seconds))
+
+    control.rest(hand_out if step and job.snapshot is not None else None)
+
+
+def _enough(job: Job, keeper: "_Keeper", course: Course, step: int, per_epoch: int, emit: Emit) -> bool:
+    """Look at what was learned; whether it has not become better for as long as ``early_stop`` waits.
+
+    Where the end is open, that is first the time to go back to the best weights and let the rate fall from there.
+    """
     if job.sample is not None:
         emit(Sampled(step, job.sample()))
     if job.evaluate is None:
         return False
     keeper.evaluated(step, step / per_epoch, job.evaluate, emit)
     patience = job.settings.early_stop * per_epoch
-    return bool(patience) and step - keeper.step >= patience and step < job.settings.steps
+    no_better = bool(patience) and step - keeper.step >= patience and step < course.last
+    if not job.settings.open_end:
+        return no_better
+    ends = course.holds and (no_better or step >= course.must_fall) and not course.fall(step)
+    if course.begins_to_fall(step):
+        keeper.put_back()
+        emit(Planned(course.steps, per_epoch, len(job.train)))
+    if not ends:
+        emit(Phase(_phase(job.settings, course, keeper, step, per_epoch)))
+    return ends
 
 
-def _evaluation_due(step: int, per_epoch: int, settings: Settings) -> bool:
-    every = settings.eval_every
-    return step % per_epoch == 0 or step == settings.steps or (every > 0 and step % every == 0)
+def _phase(settings: Settings, course: Course, keeper: "_Keeper", step: int, per_epoch: int) -> str:
+    """What the run is doing, in words."""
+    if course.holds:
+        return f"training; nothing better for {(step - keeper.step) / per_epoch:.2g} of {settings.early_stop} epochs"
+    return "training while the rate falls" if settings.open_end else "training"
+
+
+def _evaluation_due(step: int, per_epoch: int, last: int, every: int) -> bool:
+    return step % per_epoch == 0 or step == last or (every > 0 and step % every == 0)
 
 
 class _Keeper:
     """Keeps a copy of the weights that did best on the validation rows: those with the lowest ``measure``."""
 
-    def __init__(self, model: nn.Module, measure: str) -> None:
-        self.model, self.measure = model, measure
+    def __init__(self, model: nn.Module, measure: str, clock: Callable[[], float]) -> None:
+        self.model, self.measure, self.clock = model, measure, clock
         self.step = 0  # of the best weights so far
         self._best: dict[str, Tensor] = {}
         self._metrics: Mapping[str, Any] = {}
         self._lowest = float("inf")
 
     def evaluated(self, step: int, epoch: float, evaluate: Callable[[], Mapping[str, Any]], emit: Emit) -> None:
-        began = time.perf_counter()
+        began = self.clock()
         metrics = evaluate()
         value = metrics[self.measure]
         lowest = value if np.isfinite(value) else float("inf")
@@ -135,24 +168,39 @@ class _Keeper:
         if best:
             self.step, self._metrics, self._lowest = step, metrics, lowest
             self._best = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
-        emit(Evaluated(step, epoch, metrics, best, time.perf_counter() - began))
+        emit(Evaluated(step, epoch, metrics, best, self.clock() - began))
+
+    def put_back(self) -> None:
+        """Go on from the best weights."""
+        self.model.load_state_dict(self._best)
 
     def restore(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
         """Put the best weights back; returns their step and metrics (the last step's when none was evaluated)."""
-        if not self._metrics:
-            return last_step, {}
-        if self.step != last_step:
+        if self._metrics and self.step != last_step:
             self.model.load_state_dict(self._best)
         self._best = {}
-        return self.step, self._metrics
+        return self.kept(last_step)
+
+    def kept(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
+        """Step and metrics of the best weights; the last step's when none was evaluated."""
+        return (self.step, self._metrics) if self._metrics else (last_step, {})
+
+    def copy(self) -> nn.Module:
+        """A model of its own with the best weights so far; those of now when none was evaluated."""
+        twin = deepcopy(self.model)
+        if self._metrics:
+            twin.load_state_dict(self._best)
+        return twin.eval()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
-        return {"step": self.step, "best": self._best, "metrics": dict(self._metrics), "lowest": self._lowest}
+        metrics = json.dumps(dict(self._metrics), default=lambda value: value.tolist())  # of numpy's numbers
+        return {"step": self.step, "best": self._best, "metrics": metrics, "lowest": float(self._lowest)}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
-        self.step, self._best, self._metrics, self._lowest = (state[k] for k in ("step", "best", "metrics", "lowest"))
+        self.step, self._best, self._lowest = (state[name] for name in ("step", "best", "lowest"))
+        self._metrics = json.loads(state["metrics"])
 
 
 @dataclass
@@ -162,23 +210,25 @@ class _Kept:
     checkpoints: Checkpoints | None
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: Any
+    course: Course
     keeper: _Keeper
+    passes: Passes  # other passes round otherwise
 
     def due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due()
 
     def save(self, step: int, seconds: float, due: bool) -> None:
         if self.checkpoints is not None:
-            parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "scheduler")}
+            parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "course")}
             clock = {"step": step, "seconds": seconds, "due": due}
-            self.checkpoints.save({**parts, "keeper": self.keeper.state(), **clock})
+            self.checkpoints.save({**parts, "keeper": self.keeper.state(), "passes": dict(vars(self.passes)), **clock})
 
     def load(self) -> tuple[int, float, bool] | None:
         """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
         if self.checkpoints is None or (state := self.checkpoints.load()) is None:
             return None
-        for name in ("model", "optimizer", "scheduler"):
+        for name in ("model", "optimizer", "course"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
+        self.passes.__dict__.update(state.get("passes", {}))
         return state["step"], state["seconds"], state.get("due", False)

@@ -1,13 +1,21 @@
 """The optimizer and how its learning rate moves."""
 
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
 from torch import nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from gpt_magic.engine.job import Settings
 from gpt_magic.engine.muon import Muon
 
 _GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
+T = TypeVar("T")
+
 _LOWEST, _HIGHEST = 2e-5, 1e-3
+USUAL_EPOCHS = 3  # that a warm-up is a share of where nobody knows how many there will be
 
 
 def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str]:
@@ -52,3 +60,100 @@ def warmup_steps(warmup: float, steps: int) -> int:
     """Steps of warm-up: a share of ``steps`` when below 1, else a count; never all of the run."""
     count = int(warmup * steps) if warmup < 1 else int(warmup)
     return min(count, steps - 1)
+
+
+class Course:
+    """How the learning rate moves through a run, and where the run ends.
+
+    With a known end it is one of transformers' schedules. With an open one the rate rises in the warm-up, a share of
+    `USUAL_EPOCHS` where it is a share, and then stays; once the validation rows do no better, it falls to nothing as
+    ``schedule`` says, over one epoch (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395).
+    """
+
+    def __init__(self, optimizer: Optimizer, settings: Settings, per_epoch: int) -> None:
+        self._most = settings.steps
+        self._fall: _Fall | None = None
+        if settings.open_end:
+            warmup = warmup_steps(settings.warmup, min(USUAL_EPOCHS * per_epoch, settings.steps))
+            self._fall = _Fall(settings.schedule, warmup, min(per_epoch, settings.steps))
+            self._scheduler: LRScheduler = LambdaLR(optimizer, self._fall)
+        else:
+            self._scheduler = build_scheduler(optimizer, settings.schedule, settings.warmup, settings.steps)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._scheduler.get_last_lr()[0])
+
+    @property
+    def last(self) -> int:
+        """The last step there may be."""
+        falls = self._fall is not None and self._fall.begins is not None
+        return self._fall.end if falls and self._fall is not None else self._most
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run; 0 while its end is open."""
+        return 0 if self._fall is not None and self._fall.begins is None else self.last
+
+    @property
+    def holds(self) -> bool:
+        """Whether the end is open and the rate has not begun to fall."""
+        return self._fall is not None and self._fall.begins is None
+
+    @property
+    def must_fall(self) -> int:
+        """The step from which the rate has to fall if the run is to end in time."""
+        return self._most - (self._fall.steps if self._fall is not None and self._fall.falls else 0)
+
+    def up_to_end(self, items: Iterable[T], step: int) -> Iterator[T]:
+        """Items, one a step after ``step``, up to the last step; where that is may become known on the way."""
+        for made, item in enumerate(items, step):
+            if made >= self.last:
+                return
+            yield item
+
+    def begins_to_fall(self, step: int) -> bool:
+        """Whether the rate falls from this very step on."""
+        return self._fall is not None and self._fall.begins == step and self._fall.falls
+
+    def advance(self) -> None:
+        """Go on to the next step."""
+        self._scheduler.step()
+
+    def fall(self, step: int) -> bool:
+        """Let the rate fall from ``step`` on; whether there is anything to wait for, as a constant rate has not."""
+        assert self._fall is not None
+        self._fall.begins = step
+        return self._fall.falls
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold of it."""
+        return self._scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        self._scheduler.load_state_dict(state)
+
+
+class _Fall:
+    """The factor of the rate where the end is open; a scheduler keeps the attributes of such an object in its state."""
+
+    def __init__(self, schedule: str, warmup: int, steps: int) -> None:
+        self.schedule, self.warmup, self.steps = schedule, warmup, steps
+        self.begins: int | None = None  # the step after which the rate falls, once that is known
+
+    @property
+    def falls(self) -> bool:
+        return self.schedule != "constant"
+
+    @property
+    def end(self) -> int:
+        return (self.begins or 0) + (self.steps if self.falls else 0)
+
+    def __call__(self, step: int) -> float:
+        risen = min(step / self.warmup, 1.0) if self.warmup else 1.0
+        if self.begins is None or not self.falls:
+            return risen
+        share = min(max(step - self.begins, 0) / self.steps, 1.0)
+        return risen * (0.5 * (1.0 + math.cos(math.pi * share)) if self.schedule == "cosine" else 1.0 - share)

@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.errors import plural
+from gpt_magic.errors import clean, plural
 from gpt_magic.notebook.markup import (
     BORDER,
-    clean,
     esc,
     facts_table,
     frame,
@@ -108,6 +107,12 @@ def _marked(cell: str) -> str:
     return f"<strong>{cell}</strong>" if cell.startswith("★") else cell
 
 
+def error_html(error: Exception) -> str:
+    """What a run behind a finished cell ended with; a run in a cell raises it."""
+    said = f"<strong>{esc(type(error).__name__)}</strong>: {say(error, 600)}"
+    return frame(f'<div role="alert" style="border-left:3px solid #d55e00;padding-left:10px">✗ {said}</div>')
+
+
 def card_text(summary: Summary) -> str:
     """The same for a terminal and for screen readers."""
     lines = [clean(summary.title, 160), f"{_sign(summary)} {clean(summary.status, 300)}"]
@@ -191,6 +196,7 @@ def cache_html(cache: "Cache") -> str:
     facts = [
         ("folder", say(cache.folder, 300)),
         ("tables of tokens", f"{cache.entries:,}, {said_bytes(cache.size)} of at most {said_bytes(cache.cap)}"),
+        ("runs", f"{cache.runs:,} to resume or going on, {said_bytes(cache.runs_size)}"),
     ]
     return frame(facts_table(facts), note("<code>gpt_magic.cache().clear()</code> removes them"))
 

@@ -6,7 +6,7 @@ import warnings
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from IPython.core.inputtransformer2 import EscapedCommand, MagicAssign, TokenTransformBase
 from IPython.core.interactiveshell import InteractiveShell
@@ -19,6 +19,9 @@ from gpt_magic.notebook import completion
 from gpt_magic.notebook.cell import Request, is_tuned, read_cell
 from gpt_magic.notebook.texts import SETTINGS, find_question, find_texts, merge_flags, take_flags
 from gpt_magic.options import Options, find, help_text
+
+if TYPE_CHECKING:
+    from gpt_magic.run import Run
 
 _USAGE = """%%finetune [DATA] [-o NAME] [--option value ...]
     option = value
@@ -36,6 +39,10 @@ it returns the tuned model when -o is not given.
 
 Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
 --traceback shows the whole traceback of an error.
+
+%finetune --status lists the runs of this notebook. --stop, --pause, --resume and --show [NAME] tell one what to do, by
+default the latest; --show goes on showing it in another cell, such as after a reload of the page. --resume also goes
+on with a run that was stopped or whose kernel was killed, by the name that its card gives.
 
 """
 
@@ -105,6 +112,8 @@ class GptMagics(Magics):
             if "help" in request.switches:
                 print(_USAGE + help_text())  # noqa: T201  # -h is a printed page
                 return None
+            if request.order:
+                return self._order(request.order, request.run_name)
             return self._finetune(request, is_line=cell is None)
 
     @no_var_expand
@@ -147,19 +156,41 @@ class GptMagics(Magics):
         return ChainMap(local_ns or {}, self.shell.user_ns)
 
     def _finetune(self, request: Request, is_line: bool) -> Any:
-        from gpt_magic.door import run_and_watch
+        from gpt_magic.run import Run
 
         options = self.defaults.copy_with(**request.values)
+        result = self._begin(Run(options, request.data_name, options.output))
+        return result if is_line and "output" not in request.values else None
+
+    def _order(self, order: str, name: str | None) -> Any:
+        """``--stop [NAME]`` and the like."""
+        from gpt_magic.notebook.orders import live_run, obey
+
+        if order != "resume" or live_run(name) is not None:
+            return obey(order, name)
+        from gpt_magic.resuming import resume
+
+        run = resume(name)
+        run.output = run.output or run.options.output
+        self._begin(run)
+        return None
+
+    def _begin(self, run: "Run") -> Any:
+        """Show a run until it is done, or let it go on behind the cell; under its name stands what came of it."""
+        from gpt_magic.door import run_behind, watch_run
+
+        if run.options.background and not run.options.dry_run:
+            return run_behind(run)
         try:
-            result = run_and_watch(options, request.data_name, options.output)
+            result = watch_run(run)
         except TrainingError as error:
             if error.result is not None:
-                self.shell.user_ns[options.output] = error.result  # nothing is lost
+                self.shell.user_ns[run.output] = error.result  # nothing is lost
             raise
-        if options.dry_run:
+        if run.options.dry_run:
             return None  # the pre-flight is on the screen
-        self.shell.user_ns[options.output] = result
-        return result if is_line and "output" not in request.values else None
+        self.shell.user_ns[run.output] = result
+        return result
 
 
 GptMagics.finetune.__doc__ = _USAGE + help_text()
@@ -228,6 +259,8 @@ def _give_a_body(lines: list[str]) -> list[str]:
 
 def _model(name: str, names: Mapping[str, Any]) -> Any:
     value = names.get(name)
+    if value is not None and type(value).__name__ == "BackgroundRun":
+        raise OptionError(f"{name} is still in training ({value.state}): {name}.wait() waits for the model")
     if not is_tuned(value):
         known = [key for key, item in names.items() if is_tuned(item)]
         others = f"; tuned models here: {listing(known)}" if known else "; train one with %%finetune"
