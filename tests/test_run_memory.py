@@ -106,6 +106,7 @@ def test_a_model_that_cannot_be_rehearsed_trains_all_the_same(monkeypatch: pytes
         raise ValueError("data-dependent")
 
     monkeypatch.setattr(room, "rehearse", no)
+    monkeypatch.setattr(room, "_SEEN", {})
     run = finished(max_steps=2)
     assert run.error is None
     assert fact(run, "memory") == "not known beforehand for this model"

@@ -151,7 +151,7 @@ class _Most:
     bytes: int = 0
 
 
-class _Counted(FakeTensorMode):
+class _Counted(FakeTensorMode):  # type: ignore[no-untyped-call]
     """Within it tensors have no data; counts the bytes that those which are alive would have.
 
     Attributes:
