@@ -82,11 +82,11 @@ def test_where_it_does_not_fit_the_rows_go_in_smaller_passes_and_the_curve_stays
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(room, "available", lambda _: None)
-    whole = finished(max_steps=6)
+    whole = finished(max_steps=6, dropout=0.0)
     assert " free" not in fact(whole, "memory")
     need = float(fact(whole, "memory").split()[0]) * 1e6
     monkeypatch.setattr(room, "available", lambda _: int(need))  # of which nine tenths are planned with
-    run = finished(max_steps=6)
+    run = finished(max_steps=6, dropout=0.0)
     (line,) = [line for line in run.summary.warnings if "free" in line]
     assert line.startswith("16 rows at once would need about ")
     assert "at a time go through the model; the loss curve is the same" in line
@@ -142,9 +142,9 @@ def test_auto_does_not_measure_what_is_over_soon() -> None:
 
 
 def test_a_run_that_runs_out_of_memory_goes_on_and_its_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = finished(max_steps=6)
+    whole = finished(max_steps=6, dropout=0.0)
     monkeypatch.setattr(fit, "hidden_packed", only(5, torch.OutOfMemoryError("CUDA out of memory.")))
-    run = finished(max_steps=6)
+    run = finished(max_steps=6, dropout=0.0)
     assert run.error is None
     assert "memory ran out at step 1: since then 4 rows at a time; the gradients are the same" in run.summary.warnings
     np.testing.assert_allclose(run.result.history["loss"], whole.result.history["loss"], atol=1e-5)
@@ -176,15 +176,17 @@ import resource, sys
 import psutil, torch
 from gpt_magic.engine.events import Warned
 from gpt_magic.engine.step import accumulate_gradients
+from gpt_magic.engine import kernels
 from tests.tiny import job, random_rows, tiny_gpt2
 
+kernels.onednn_is_faster = lambda: False  # torch's own allocator is to fail, not oneDNN's
 rows = random_rows(17, seed=1, longest=500)
 order, lengths = range(1, 17), rows.lengths()
-shape = {"n_layer": 4, "n_embd": 128, "n_positions": 512}
+shape = {"n_layer": 8, "n_embd": 128, "n_positions": 512}
 whole = job(tiny_gpt2(**shape), rows, batch_size=2, accumulate=8)
 loss = accumulate_gradients(whole, order, lengths, 1)
 work, said = job(tiny_gpt2(**shape), rows, batch_size=16), []
-limit = psutil.Process().memory_info().vms + 100_000_000
+limit = psutil.Process().memory_info().vms + 80_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 found = accumulate_gradients(work, order, lengths, 1, said.append)
 assert abs(found - loss) < 1e-6, (found, loss)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.job import Job, Passes
@@ -70,7 +71,8 @@ def rehearse(
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
     """
-    with _Counted(allow_non_fake_inputs=True) as held:
+    # Checkpointing ends a block's second forward pass by an exception, whose frames hold fake tensors in a circle.
+    with _Counted(allow_non_fake_inputs=True) as held, set_checkpoint_early_stop(False):
         with device:
             model = load()
         weights = held.now
