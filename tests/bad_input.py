@@ -1101,7 +1101,7 @@ PYTHON = [
     Bad(
         "a value out of range",
         "gpt_magic.finetune(reviews, batch_size=0)",
-        "OptionError: batch_size = 0: must be a whole number from 1 to 65,536",
+        "OptionError: batch_size = 0: must be a whole number from 1 to 65,536 or auto",
     ),
     Bad(
         "a new label in the test data",
