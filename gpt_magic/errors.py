@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+JOINERS = "\u200c\u200d"  # not printable, but Persian, Hindi and emoji are misspelt without them
+_LONGEST = 2000  # characters of a message
+
 
 class GptMagicError(Exception):
     """Base of all errors that gpt_magic raises on purpose.
@@ -19,8 +22,8 @@ class GptMagicError(Exception):
     show_traceback = False
 
     def __init__(self, message: str) -> None:
-        # A label, a file name or another library's message may hold line breaks.
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+        # A label, a file name or another library's message may hold line breaks, terminal codes, ten thousand letters.
+        super().__init__(clean(message, _LONGEST))
 
     def _render_traceback_(self) -> list[str]:
         # IPython's protocol for errors that render themselves (InteractiveShell.showtraceback).
@@ -51,6 +54,16 @@ class RunAbandoned(GptMagicError):
     """The run was interrupted twice within two seconds and left without a result."""
 
 
+def clean(text: object, limit: int = 200) -> str:
+    """One line of printable text, shortened in the middle to ``limit`` characters."""
+    said = str(text)[: 20 * limit]  # a text of megabytes need not be read to its end
+    said = " ".join("".join(c if c.isprintable() or c in JOINERS else " " for c in said).split())
+    if len(said) <= limit:
+        return said
+    head = (limit - 1) * 2 // 3
+    return f"{said[:head].rstrip()}…{said[head + 1 - limit :].lstrip()}"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return `` (did you mean X?)`` for the candidate closest to ``name``, or an empty string."""
     folded = {candidate.casefold(): candidate for candidate in map(str, candidates)}
@@ -67,7 +80,7 @@ def listing(items: Iterable[object], limit: int = 8, count: int | None = None) -
     if count is None:
         items = list(items)
         count = len(items)
-    shown = ", ".join(map(str, islice(items, limit)))
+    shown = ", ".join(clean(item) for item in islice(items, limit))
     return shown if count <= limit else f"{shown} and {count - limit:,} more"
 
 

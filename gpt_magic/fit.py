@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
-from gpt_magic.engine.job import Hidden, Job
+from gpt_magic.engine.job import Hidden, Job, Settings
 from gpt_magic.engine.loop import Outcome, train
+from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.trials import try_rates
 from gpt_magic.errors import GptMagicError, in_one_line, plural
 from gpt_magic.keeping import Keeping, checkpoint_bytes, versions
 from gpt_magic.options import Options
@@ -65,12 +67,8 @@ class Fit:
         rows, machine = prepared.valid, prepared.machine
         look = _Look(model, task, prepared.tokenizer, rows, machine, hidden, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
-        goes_on = False
-        if self.keeping is not None:
-            self.keeping.size = checkpoint_bytes(model)
-            started = self.recorder.started
-            goes_on = self.keeping.restore_log()
-            self._began += self.recorder.started - started  # what was spent before the cut counts too
+        goes_on, spent = self._take_up(model)
+        self._began -= spent
         before = self._look_at_base(look, samples, goes_on) if task.compares_base else None
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
         warnings = list(prepared.preflight.warnings)
@@ -89,17 +87,18 @@ class Fit:
             measure=task.measure,
             snapshot=lambda make, outcome: self._hand_out(make, outcome, look, others, warnings),
         )
+        chosen = self._settle_rows(job)
+        job.settings = self._settled(job)
         outcome = train(job, self.recorder, self.control)
         error = None
         if outcome.error is not None:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
-            if self.keeping is not None:
-                self.keeping.end()
             raise error or StopRequested
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
+        completed = replace(completed, facts=[*chosen, *completed.facts])
         if self.keeping is not None and self.keeping.problem:
             warnings.append(self.keeping.problem)
         # The result first, so that nothing that goes wrong in the baselines can lose it.
@@ -112,6 +111,37 @@ class Fit:
             self.keeping.end()
         if error is not None:
             raise error
+
+    def _take_up(self, model: Any) -> tuple[bool, float]:
+        """Whether the run goes on from where it was cut, and the seconds that it had taken until then."""
+        if self.keeping is None:
+            return False, 0.0
+        self.keeping.size = checkpoint_bytes(model)
+        started = self.recorder.started
+        return self.keeping.restore_log(), started - self.recorder.started
+
+    def _settled(self, job: Job) -> Settings:
+        """The run's numbers, with the learning rate that does best in trials where that was asked for."""
+        prepared = self.prepared
+        if prepared.trials is not None:
+            tried = self.recorder.progress().tried  # before the run was cut
+            if tried is None:
+                tried = try_rates(job, prepared.trials, self.recorder, self.control)
+                self.recorder(tried)
+            prepared.settle_rate(tried)
+        return prepared.settings
+
+    def _settle_rows(self, job: Job) -> list[tuple[str, str]]:
+        """How ``batch_size = "auto"`` cuts the steps, for the report; nothing otherwise."""
+        if self.options.batch_size != "auto":
+            return []
+        self.recorder(Phase("measuring how many rows at a time are fastest"))
+        why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
+        at_once = job.passes.rows
+        said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
+        if rows % at_once == 0:
+            said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
+        return [("batch", said)]
 
     def _look_at_base(self, look: "_Look", samples: bool, goes_on: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
@@ -154,7 +184,7 @@ class Fit:
 
         prepared = self.prepared
         metrics, task, scores = outcome.metrics, look.task, None
-        warnings = [*warnings, *completed.warnings]
+        warnings = [*warnings, *self.recorder.progress().warnings, *completed.warnings]
         if metrics:
             own = (f"{prepared.base.name} fine-tuned", task_scores(task, metrics))
             scores = Scores(list(task.scores.values()), [own, *others])
@@ -247,10 +277,10 @@ def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
 
 
 def _status(outcome: Outcome) -> str:
-    steps = f"step {outcome.step:,} of {outcome.steps:,}"
+    steps = f"step {outcome.step:,}" + (f" of {outcome.steps:,}" if outcome.steps else "")
     said = {
         "snapshot": f"snapshot at {steps}",
-        "done": f"done: {plural(outcome.steps, 'step')}",
+        "done": f"done: {plural(outcome.step, 'step')}",
         "stopped": f"stopped at {steps}",
         "early_stop": f"stopped early at {steps}: no better on the validation rows for long enough",
         "failed": f"failed after {steps}",

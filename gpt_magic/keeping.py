@@ -145,8 +145,8 @@ class Keeping(Checkpoints):
         note = self.place.note
         if note["rows"] != self.origin.fingerprint():
             raise DataError(
-                f"cannot resume {self.place.name!r}: the data are not those that it began with; bring them back as they "
-                "were, or train anew"
+                f"cannot resume {self.place.name!r}: the data are not those that it began with; bring them back as "
+                "they were, or train anew"
             )
         state = self._read(mmap=True)
         log = {**json.loads(state["log"]["rest"]), "steps": state["log"]["steps"].tolist()}
@@ -166,8 +166,11 @@ class Keeping(Checkpoints):
         """Where it is kept and how to go on or be rid of it; empty where it is not."""
         if self.place is None or self.kept_in is None:
             return ""
+        how = f"%finetune --resume {self.place.name} goes on"
+        if only_here := self.place.note["only_here"]:
+            how = f"run.resume() goes on, in this kernel only, as {only_here}"
         where = f"{said_bytes(self.place.size())} in {self.folder}, its data among them"
-        return f"%finetune --resume {self.place.name} goes on; {where}; gpt_magic.cache().clear() deletes it"
+        return f"{how}; {where}; gpt_magic.cache().clear() deletes it"
 
     def end(self) -> None:
         """The run ended well: leave nothing."""

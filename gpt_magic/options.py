@@ -172,9 +172,12 @@ class Options(Configurable):
     ).tag(group="model", tasks=("tag",), config=True)
 
     # --- training -----------------------------------------------------------------------------------
-    epochs = Int(
-        3, min=1, max=1000, help="Passes over the training rows; 3 is usual, more helps when rows are few."
-    ).tag(group="training", config=True)
+    epochs = Union(
+        [Int(3, min=1, max=1000), Enum(["auto"])],
+        default_value=3,
+        help="Passes over the training rows; 3 is usual, more helps when rows are few; auto goes on until early_stop "
+        "(or 2) epochs bring nothing better on the validation rows, then lets the rate fall over one more, 30 at most.",
+    ).tag(group="training", config=True, choices=("auto",))
     max_steps = Int(
         0,
         min=0,
@@ -196,20 +199,22 @@ class Options(Configurable):
         help="Compute the blocks a second time for the gradients and keep less: a third slower; auto: where one row "
         "alone does not fit in memory.",
     ).tag(group="training", config=True)
-    learning_rate = Float(
-        None,
+    learning_rate = Union(
+        [Float(1e-3, min=1e-8, max=1.0), Enum(["auto"])],
+        default_value=None,
         allow_none=True,
-        min=1e-8,
-        max=1.0,
-        help="Peak step size; default by model size: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from random weights.",
-    ).tag(group="training", config=True)
+        help="Peak step size; default by model size: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from random weights; auto "
+        "tries five around it in short runs first and shows them.",
+    ).tag(group="training", config=True, choices=("auto",))
     optimizer = Enum(
         ["adamw", "muon"],
         "adamw",
         help="adamw is right for fine-tuning; muon learns more from the same text from random weights.",
     ).tag(group="training", config=True)
     schedule = Enum(
-        ["linear", "cosine", "constant"], "linear", help="How the learning rate falls after the warm-up."
+        ["linear", "cosine", "constant"],
+        "linear",
+        help="How the learning rate falls after the warm-up; with epochs = auto, once nothing gets better.",
     ).tag(group="training", config=True)
     warmup = Float(
         0.1,
@@ -287,6 +292,10 @@ class Options(Configurable):
         group="output", expects="a Python name, such as clf"
     )
     dry_run = Bool(False, help="Check the data, print what would happen, train nothing.").tag(group="output")
+    background = Bool(
+        False,
+        help="The cell returns at once and goes on showing the run; output is the run until it is the model.",
+    ).tag(group="output", config=True)
     quiet = Bool(False, help="No live display; the result's card can still be shown by its name.").tag(
         group="output", config=True
     )

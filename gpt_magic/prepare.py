@@ -1,16 +1,17 @@
 """Checked examples to everything that a run needs: tokens, the plan, and the pre-flight that says so."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpt_magic.data.read import Data
 from gpt_magic.data.sources import describe
 from gpt_magic.engine.batching import Encoded, steps_per_epoch
-from gpt_magic.engine.events import Emit, Phase
+from gpt_magic.engine.events import Emit, Phase, Tried
 from gpt_magic.engine.job import Settings
 from gpt_magic.engine.precision import Machine, choose_machine
-from gpt_magic.engine.schedule import default_learning_rate, warmup_steps
+from gpt_magic.engine.schedule import USUAL_EPOCHS, default_learning_rate, warmup_steps
+from gpt_magic.engine.trials import LEAST_ROWS, LEAST_RUN, TrialPlan, plan_trials
 from gpt_magic.errors import OptionError, plural
 from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters
@@ -21,10 +22,18 @@ from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
 
+_MOST_EPOCHS = 30  # where the end is open
+_PATIENCE = 2  # epochs, likewise
+_RATE = "learning rate"  # the fact that the trials settle
+
 
 @dataclass
 class Prepared:
-    """All that training needs, settled; `run.Run` loads the weights and starts."""
+    """All that training needs; `run.Run` loads the weights and starts.
+
+    Attributes:
+        trials: what finds the learning rate, where it is still to be found.
+    """
 
     base: Base
     tokenizer: Any
@@ -35,6 +44,14 @@ class Prepared:
     machine: Machine
     max_length: int
     preflight: Preflight
+    trials: TrialPlan | None = None
+
+    def settle_rate(self, tried: Tried) -> None:
+        """Take the rate that did best."""
+        self.settings = replace(self.settings, learning_rate=tried.chosen)
+        said = _rate_fact(self.settings, len(self.train), tried.why)
+        facts = [(name, said if name == _RATE else value) for name, value in self.preflight.facts]
+        self.preflight = replace(self.preflight, facts=facts)
 
 
 def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: Callable[[], None]) -> Prepared:
@@ -59,13 +76,22 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     task = make_task(options, data)
     task.emit = emit
     rows = task.encode(tokenizer, limit, check)
-    rate, rate_why = float(options.learning_rate or 0), "given"
-    if options.learning_rate is None:
+    rate, rate_why, trials, warnings = options.learning_rate, "given", None, []
+    if rate is None or rate == "auto":
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)
-    settings = settle(options, len(rows.train), rate)
+    settings = settle(options, len(rows.train), float(rate))
     emit(Phase("counting memory"))
     room = plan_room(task, base, rows, settings, machine, auto=options.batch_size == "auto")
     settings = room.settings
+    if options.learning_rate == "auto":
+        trials = plan_trials(settings, len(rows.train))
+        if trials is not None:
+            rate_why = trials.said(settings)
+        else:
+            warnings = [
+                f"learning_rate = 'auto' needs {LEAST_ROWS} training rows and a run of {LEAST_RUN} steps: the default "
+                "is used"
+            ]
     preflight = Preflight(
         title=f"{task.name} · {base.name} · {name or describe(options.data)}",
         facts=[
@@ -75,10 +101,10 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
             ("memory", room.fact),
         ],
-        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings, *room.warnings],
+        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings, *room.warnings, *warnings],
         lengths=rows.lengths,
     )
-    return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight)
+    return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight, trials)
 
 
 def settle(options: Options, rows: int, learning_rate: float) -> Settings:
@@ -86,9 +112,10 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
     # auto asks how rows are computed and not how they are learned from: a step has as many as by default.
     batch_size = find("batch_size").default_value if options.batch_size == "auto" else options.batch_size
     per_epoch = steps_per_epoch(rows, batch_size * options.accumulate)
-    steps = options.epochs * per_epoch
+    open_end = options.epochs == "auto" and not options.max_steps
+    epochs = _MOST_EPOCHS if options.epochs == "auto" else options.epochs
     return Settings(
-        steps=options.max_steps or steps,
+        steps=options.max_steps or epochs * per_epoch,
         batch_size=batch_size,
         accumulate=options.accumulate,
         learning_rate=learning_rate,
@@ -96,11 +123,12 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
         warmup=options.warmup,
         weight_decay=options.weight_decay,
         grad_clip=options.grad_clip,
-        early_stop=options.early_stop,
+        early_stop=options.early_stop or (_PATIENCE if open_end else 0),
         eval_every=options.eval_every,
         seed=options.seed,
         optimizer=options.optimizer,
         checkpointing=options.checkpointing,
+        open_end=open_end,
     )
 
 
@@ -145,19 +173,31 @@ def _plan_facts(
 ) -> list[tuple[str, str]]:
     per_epoch = steps_per_epoch(rows, settings.rows_per_step)
     batch = plural(settings.rows_per_step, noun)
-    if settings.accumulate > 1:
+    if settings.rows_at_once not in (0, settings.batch_size):
+        batch += f" (at most {settings.rows_at_once} at a time)"
+    elif settings.accumulate > 1:
         batch += f" ({settings.accumulate} batches of {settings.batch_size})"
     passes = settings.steps / per_epoch
     epochs = plural(int(passes), "epoch") if passes.is_integer() else f"{passes:.2f} epochs"
-    warm = plural(warmup_steps(settings.warmup, settings.steps), "step")
+    plan = f"{plural(settings.steps, 'step')} of {batch}; {epochs} of {plural(per_epoch, 'step')}"
+    if settings.open_end:
+        last = "" if settings.schedule == "constant" else ", then one in which the rate falls"
+        plan = (
+            f"until {plural(settings.early_stop, 'epoch')} of {plural(per_epoch, 'step')} of {batch} bring nothing "
+            f"better on the validation rows{last}; {epochs} at most"
+        )
     start = "" if base.pretrained else " with random weights"
-    optimizer = "" if settings.optimizer == "adamw" else f", {settings.optimizer}"
     return [
         ("base", f"{base.name}{start}"),
-        ("plan", f"{plural(settings.steps, 'step')} of {batch}; {epochs} of {plural(per_epoch, 'step')}"),
-        (
-            "learning rate",
-            f"{settings.learning_rate:g} ({rate_why}), {settings.schedule}, {warm} of warm-up{optimizer}",
-        ),
+        ("plan", plan),
+        (_RATE, _rate_fact(settings, rows, rate_why)),
         ("machine", f"{machine.device}, {machine.precision} ({machine.why})"),
     ]
+
+
+def _rate_fact(settings: Settings, rows: int, why: str) -> str:
+    """``9e-4 (default for 7 M parameters), linear, 58 steps of warm-up``; without the rate while it is to be tried."""
+    usual = USUAL_EPOCHS * steps_per_epoch(rows, settings.rows_per_step)
+    warm = plural(warmup_steps(settings.warmup, usual if settings.open_end else settings.steps), "step")
+    optimizer = "" if settings.optimizer == "adamw" else f", {settings.optimizer}"
+    return f"{settings.learning_rate:g} ({why}), {settings.schedule}, {warm} of warm-up{optimizer}"

@@ -4,12 +4,13 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped, Trial, Tried, Warned
 
 _ESTIMATE_AFTER = 3  # real steps before a remaining time is said
+_STEPPED = [one.name for one in fields(Stepped)]
 _RECENT = 50  # steps that rate and remaining time are taken from
 
 
@@ -107,9 +108,7 @@ class Recorder:
         """Take what `log` gave."""
         with self._lock:
             self.started = self.clock() - log["elapsed"]
-            self._steps = [
-                Stepped(int(step), *floats, int(tokens), seconds) for step, *floats, tokens, seconds in log["steps"]
-            ]
+            self._steps = [_stepped(dict(zip(_STEPPED, numbers, strict=True))) for numbers in log["steps"]]
             self._evaluations = [Evaluated(**one) for one in log["evaluations"]]
             self._samples = [Sampled(step, tuple(map(tuple, texts))) for step, texts in log["samples"]]
             self._now = replace(
@@ -151,6 +150,10 @@ def history(progress: Progress, log_every: int = 1) -> list[dict[str, Any]]:
         for step in progress.steps_log
         if step.step % log_every == 0 or step.step in valid or step is progress.steps_log[-1]
     ]
+
+
+def _stepped(numbers: dict[str, Any]) -> Stepped:
+    return Stepped(**{**numbers, "step": int(numbers["step"]), "tokens": int(numbers["tokens"])})
 
 
 def tried_from(record: Mapping[str, Any]) -> Tried:

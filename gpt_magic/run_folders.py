@@ -197,10 +197,7 @@ def write_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_options(record: Mapping[str, Any]) -> dict[str, Any]:
     """What `write_options` was given."""
-    return {
-        name: {key: item for key, item in value["pairs"]} if isinstance(value, dict) else value
-        for name, value in record.items()
-    }
+    return {name: dict(value["pairs"]) if isinstance(value, dict) else value for name, value in record.items()}
 
 
 def _written(value: Any) -> Any:

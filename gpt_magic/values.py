@@ -23,6 +23,8 @@ def expected(trait: TraitType[Any, Any]) -> str:
         return str(trait.metadata["expects"])
     if isinstance(trait, Enum):
         return "one of " + ", ".join(trait.values or ())
+    if isinstance(trait, Union):
+        return " or ".join([f"{expected(_number_of(trait))}", *choices(trait), *(["None"] * trait.allow_none)])
     if isinstance(trait, Int | Float):
         words = "a whole number" if isinstance(trait, Int) else "a number"
         words += f" from {_number(trait.min)} to {_number(trait.max)}"
@@ -37,10 +39,10 @@ def coerce(trait: TraitType[Any, Any], value: Any) -> Any:
     """Take what is plainly meant (numpy numbers, 3.0 for 3, a column named 0), refuse the rest."""
     if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
         value = value.item()
-    kinds = trait.trait_types if isinstance(trait, Union) else [trait]
-    if isinstance(value, bool) and any(isinstance(kind, Int | Float) for kind in kinds):
+    number = _number_of(trait)
+    if isinstance(value, bool) and isinstance(number, Int | Float):
         raise TraitError("a truth value is not a number")
-    if any(isinstance(kind, Int) for kind in kinds) and isinstance(value, float) and value.is_integer():
+    if isinstance(number, Int) and isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, float) and value != value:  # NaN compares unequal to itself and passes every range
         raise TraitError("not a number")
@@ -51,6 +53,13 @@ def coerce(trait: TraitType[Any, Any], value: Any) -> Any:
     if trait.metadata.get("kind") == "column":
         return _column(value)
     return value
+
+
+def _number_of(trait: TraitType[Any, Any]) -> TraitType[Any, Any]:
+    """Of an option that takes a number or a word, what its number is; any other as it is."""
+    if isinstance(trait, Union) and isinstance(trait.trait_types[0], Int | Float):
+        return trait.trait_types[0]
+    return trait
 
 
 def _number(value: float) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from gpt_magic.data.cells import groups, numbered, text_hashes
 from gpt_magic.data.checks import Findings, Text, normalise
+from gpt_magic.errors import OptionError
 from gpt_magic.lazy import mapped
 from gpt_magic.options import Options
 
@@ -74,8 +75,17 @@ def _unlearned(trains: np.ndarray, classes: np.ndarray, needed: Sequence[Collect
 
 
 def warn_unvalidated(options: Options, how: str, findings: Findings) -> None:
-    """Say what it means that no row validates; ``how`` is what `set_aside` said."""
+    """Say what it means that no row validates; ``how`` is what `set_aside` said.
+
+    Raises:
+        OptionError: the run's end would depend on them.
+    """
     if options.valid_fraction and options.valid is None:
         findings.warnings.append(f"{how}; give valid = ... to measure what was learned")
+    if options.epochs == "auto" and not options.max_steps:
+        raise OptionError(
+            "epochs = 'auto' ends when the validation rows bring nothing better, and there are none: give valid, a "
+            "valid_fraction above 0, or a number of epochs"
+        )
     if options.early_stop or options.eval_every:
         findings.warnings.append("early_stop and eval_every do nothing without validation rows")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
-from gpt_magic.engine.job import Job
+from gpt_magic.engine.job import Job, Passes, Settings
 from gpt_magic.engine.schedule import Course, build_optimizer
 from gpt_magic.engine.step import accumulate_gradients, clip
 
@@ -56,17 +56,17 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     keeper = _Keeper(model, job.measure, control.clock)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
-    kept = _Kept(job.checkpoints, model, optimizer, course, keeper)
+    kept = _Kept(job.checkpoints, model, optimizer, course, keeper, job.passes)
     if saved := kept.load():
         step, seconds, due = saved
     emit(Planned(course.steps, per_epoch, len(job.train)))
-    emit(Phase("training"))
+    emit(Phase(_phase(settings, course, keeper, step, per_epoch)))
     try:
         ahead = islice(plan(len(job.train), settings.rows_per_step, settings.steps, settings.seed), step, None)
         if due and _enough(job, keeper, course, step, per_epoch, emit):  # the run was cut inside of it
             reason, ahead = "early_stop", islice(ahead, 0)
         due = False
-        for rows in ahead:
+        for rows in course.up_to_end(ahead, step):
             _between_steps(job, control, keeper, course, step, seconds)
             if control.stop.is_set():
                 reason = "stopped"
@@ -89,8 +89,6 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 reason = "early_stop"
                 break
             due = False
-            if step == course.last:
-                break
             if kept.due():
                 kept.save(step, seconds, due)
     except StopRequested:
@@ -131,12 +129,20 @@ def _enough(job: Job, keeper: "_Keeper", course: Course, step: int, per_epoch: i
     no_better = bool(patience) and step - keeper.step >= patience and step < course.last
     if not job.settings.open_end:
         return no_better
-    if course.holds and (no_better or step >= course.must_fall):
-        goes_on = course.fall(step)
+    ends = course.holds and (no_better or step >= course.must_fall) and not course.fall(step)
+    if course.begins_to_fall(step):
         keeper.put_back()
         emit(Planned(course.steps, per_epoch, len(job.train)))
-        return not goes_on
-    return False
+    if not ends:
+        emit(Phase(_phase(job.settings, course, keeper, step, per_epoch)))
+    return ends
+
+
+def _phase(settings: Settings, course: Course, keeper: "_Keeper", step: int, per_epoch: int) -> str:
+    """What the run is doing, in words."""
+    if course.holds:
+        return f"training; nothing better for {(step - keeper.step) / per_epoch:.2g} of {settings.early_stop} epochs"
+    return "training while the rate falls" if settings.open_end else "training"
 
 
 def _evaluation_due(step: int, per_epoch: int, last: int, every: int) -> bool:
@@ -206,6 +212,7 @@ class _Kept:
     optimizer: torch.optim.Optimizer
     course: Course
     keeper: _Keeper
+    passes: Passes  # other passes round otherwise
 
     def due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due()
@@ -214,7 +221,7 @@ class _Kept:
         if self.checkpoints is not None:
             parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "course")}
             clock = {"step": step, "seconds": seconds, "due": due}
-            self.checkpoints.save({**parts, "keeper": self.keeper.state(), **clock})
+            self.checkpoints.save({**parts, "keeper": self.keeper.state(), "passes": dict(vars(self.passes)), **clock})
 
     def load(self) -> tuple[int, float, bool] | None:
         """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
@@ -223,4 +230,5 @@ class _Kept:
         for name in ("model", "optimizer", "course"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
+        self.passes.__dict__.update(state.get("passes", {}))
         return state["step"], state["seconds"], state.get("due", False)

@@ -1,7 +1,8 @@
 """The optimizer and how its learning rate moves."""
 
 import math
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -11,6 +12,8 @@ from gpt_magic.engine.job import Settings
 from gpt_magic.engine.muon import Muon
 
 _GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
+T = TypeVar("T")
+
 _LOWEST, _HIGHEST = 2e-5, 1e-3
 USUAL_EPOCHS = 3  # that a warm-up is a share of where nobody knows how many there will be
 
@@ -102,6 +105,17 @@ class Course:
     def must_fall(self) -> int:
         """The step from which the rate has to fall if the run is to end in time."""
         return self._most - (self._fall.steps if self._fall is not None and self._fall.falls else 0)
+
+    def up_to_end(self, items: Iterable[T], step: int) -> Iterator[T]:
+        """Items, one a step after ``step``, up to the last step; where that is may become known on the way."""
+        for made, item in enumerate(items, step):
+            if made >= self.last:
+                return
+            yield item
+
+    def begins_to_fall(self, step: int) -> bool:
+        """Whether the rate falls from this very step on."""
+        return self._fall is not None and self._fall.begins == step and self._fall.falls
 
     def advance(self) -> None:
         """Go on to the next step."""

@@ -4,27 +4,31 @@ import math
 from collections.abc import Sequence
 
 from gpt_magic.engine.events import Evaluated
+from gpt_magic.errors import clean
 from gpt_magic.notebook.curves import NAMES, SHARES, said_names
-from gpt_magic.notebook.markup import BORDER, WIDTH, cells, clean, clock, esc, number, number_table, say, share
+from gpt_magic.notebook.markup import BORDER, WIDTH, cells, clock, esc, number, number_table, say, share
 from gpt_magic.recorder import Progress
 
 _BAR = 20  # characters of the bar in a terminal
 _MOST_ROWS = 30  # evaluations listed one by one
 
 
-def progress_html(progress: Progress) -> str:
-    """A bar and the numbers of this moment; its size does not depend on them."""
+def progress_html(progress: Progress, hint: str = "") -> str:
+    """A bar and the numbers of this moment, and how the run is told what to do; its size does not depend on them."""
     done = _done(progress)
-    label = f"{esc(progress.phase, 60)}: step {progress.step:,} of {progress.steps:,}"
+    is_open = progress.step > 0 and not progress.steps  # a bar of which nobody knows the end says so
+    of = "" if is_open else f" of {progress.steps:,}"
+    label = f"{esc(progress.phase, 60)}: step {progress.step:,}{of}"
+    share_done = "end open" if is_open else f"{done:.0%}"
+    now = "" if is_open else f'aria-valuenow="{100 * done:.0f}" '
     bar = (
-        f'<div role="progressbar" aria-label="{label}" title="{label}" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{100 * done:.0f}" '
+        f'<div role="progressbar" aria-label="{label}" title="{label}" aria-valuemin="0" aria-valuemax="100" {now}'
         f'style="height:8px;border-radius:4px;border:{BORDER};overflow:hidden;margin:4px 0 6px 0">'
         f'<div style="width:{100 * done:.2f}%;height:100%;background:#0072b2"></div></div>'
     )
     head = (
         '<div style="display:flex;justify-content:space-between">'
-        f'<strong style="min-width:0">{say(progress.phase, 60)}</strong><span>{done:.0%}</span></div>'
+        f'<strong style="min-width:0">{say(progress.phase, 60)}</strong><span>{share_done}</span></div>'
     )
     shown = "".join(
         f'<div><div style="font-size:0.85em;opacity:0.75">{name}</div><div>{value}</div></div>'
@@ -35,7 +39,10 @@ def progress_html(progress: Progress) -> str:
     return (
         f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{style}">{head}{bar}'
         f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(84px,1fr));gap:4px 8px">{shown}</div>'
-        f'<div style="margin-top:6px"><span style="opacity:0.75">latest evaluation:</span> {latest}</div></div>'
+        f'<div style="margin-top:6px"><span style="opacity:0.75">latest evaluation:</span> {latest}</div>'
+        # A page that is reloaded, or a notebook saved now, keeps this moment and moves no more.
+        f'<div style="margin-top:2px;font-size:0.85em;opacity:0.75">As of {clock(progress.elapsed)}; where it stands '
+        f"still, <code>%finetune --show</code> shows the run as it is now. {say(hint)}</div></div>"
     )
 
 
@@ -44,8 +51,18 @@ def _values(progress: Progress) -> list[tuple[str, str]]:
     rate = progress.learning_rate
     tokens = progress.tokens_per_second
     return [
-        ("step", f"{progress.step:,} / {progress.steps:,}" if progress.steps else "–"),
-        ("epoch", f"{progress.epoch:.2f} / {epochs:.3g}" if epochs else "–"),
+        (
+            "step",
+            f"{progress.step:,} / {progress.steps:,}"
+            if progress.steps
+            else f"{progress.step:,}"
+            if progress.step
+            else "–",
+        ),
+        (
+            "epoch",
+            f"{progress.epoch:.2f} / {epochs:.3g}" if epochs else f"{progress.epoch:.2f}" if progress.step else "–",
+        ),
         ("loss", loss(progress.loss)),
         ("learning rate", "–" if rate is None else f"{rate:.1e}"),
         ("tokens/s", "–" if tokens is None else f"{tokens:,.0f}"),
@@ -78,6 +95,8 @@ def progress_text(progress: Progress, width: int | None = None) -> str:
         parts.append((5, f"[{'#' * filled}{'-' * (_BAR - filled)}]"))
         parts.append((8, f"{progress.step:,}/{progress.steps:,}"))
     if progress.step:
+        if not progress.steps:
+            parts.append((8, f"step {progress.step:,}"))
         epochs = progress.steps / progress.steps_per_epoch if progress.steps_per_epoch else 0
         parts.append((3, f"epoch {progress.epoch:.1f}" + (f"/{epochs:.3g}" if epochs else "")))
         parts.append((7, f"loss {loss(progress.loss)}"))
@@ -121,17 +140,30 @@ def _score(evaluation: Evaluated, name: str) -> str:
 
 def curves_html(progress: Progress) -> str:
     """What the loss plot shows, in words and, to be opened, as a table; nothing before the first step."""
-    if not progress.steps_log:
+    return _standing(_words(progress) + _table(progress)) if progress.steps_log else ""
+
+
+def curves_apart(progress: Progress) -> tuple[str, str]:
+    """The same in two pieces: the words, and the table."""
+    pieces = (_words(progress), _table(progress)) if progress.steps_log else ("", "")
+    words, table = (_standing(piece) if piece else "" for piece in pieces)
+    return words, table
+
+
+def _standing(markup: str) -> str:
+    return f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{WIDTH};padding:4px 0">{markup}</div>'
+
+
+def _words(progress: Progress) -> str:
+    return say(curves_text(progress), 400)
+
+
+def _table(progress: Progress) -> str:
+    if not progress.evaluations:
         return ""
-    table = ""
-    if progress.evaluations:
-        head, rows = _evaluation_table(progress.evaluations)
-        markup = number_table([say(name, 24) for name in head], [[say(cell) for cell in row] for row in rows])
-        table = f'<details><summary style="cursor:pointer">The evaluations as a table</summary>{markup}</details>'
-    return (
-        f'<div class="gpt-magic tex2jax_ignore mathjax_ignore" style="{WIDTH};padding:4px 0">'
-        f"{say(curves_text(progress), 400)}{table}</div>"
-    )
+    head, rows = _evaluation_table(progress.evaluations)
+    markup = number_table([say(name, 24) for name in head], [[say(cell) for cell in row] for row in rows])
+    return f'<details><summary style="cursor:pointer">The evaluations as a table</summary>{markup}</details>'
 
 
 def curves_text(progress: Progress) -> str:

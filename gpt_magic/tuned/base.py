@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpt_magic.data.checks import blank, check_texts, rows
 from gpt_magic.data.sources import read_table
+from gpt_magic.engine.events import Tried
 from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, listing, plural
@@ -72,6 +73,11 @@ class TunedModel:
 
         return pd.DataFrame(history(self.progress, self.options.get("log_every", 1)))
 
+    @property
+    def trials(self) -> Tried | None:
+        """The learning rates that ``learning_rate = "auto"`` tried, with their losses; None where none were."""
+        return self.progress.tried
+
     def plot(self) -> "Figure":
         """The loss curves as a matplotlib Figure."""
         from gpt_magic.notebook.plot import figure
@@ -111,11 +117,13 @@ class TunedModel:
         from gpt_magic.notebook.cards import card_html
         from gpt_magic.notebook.live import current_cell
         from gpt_magic.notebook.samples import samples_html
+        from gpt_magic.notebook.trials import trials_html
 
         # The cell that trained it shows the card already: as that cell's value the short text will do.
         if self.shown_in_cell is not None and self.shown_in_cell == current_cell():
             return None
-        return card_html(self.summary) + samples_html(self.progress, final=True)
+        tried = trials_html(self.trials) if self.trials is not None else ""
+        return card_html(self.summary) + tried + samples_html(self.progress, final=True)
 
     def _texts(self, x: Any, role: str) -> "tuple[pd.DataFrame, pd.Series[Any]]":
         """The table to answer with, and its texts, those of the column that played ``role``."""

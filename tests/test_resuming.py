@@ -1,0 +1,378 @@
+"""A run that was cut goes on as if it had never been: stopped, failed, or with its kernel killed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gpt_magic
+from gpt_magic import keeping, run_folders, store
+from gpt_magic.errors import DataError, ModelError, TrainingError
+from gpt_magic.options import Options
+from gpt_magic.resuming import resumable, resume
+from gpt_magic.run import Run
+from tests.films import base, films
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GPT_MAGIC_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def elsewhere(folder: Path, *how: str, killed: bool = False, **options: Any) -> dict[str, Any]:
+    """`tests.cut` in a process of its own; what it wrote, nothing where it was killed."""
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "CUT_OPTIONS": json.dumps(options)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cut", str(folder), *how],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == (-9 if killed else 0), done.stderr
+    said: dict[str, Any] = {} if killed else json.loads((folder / "said.json").read_text())
+    return said
+
+
+def begun(data: Any = None, **options: Any) -> Run:
+    settings = Options()
+    given = {
+        "base": base(),
+        "max_steps": 12,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "baselines": False,
+        "dropout": 0.1,
+    }
+    settings.update({"data": films() if data is None else data, **given, **options})
+    return Run(settings, "films", "clf")
+
+
+def stopped(run: Run, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The run, stopped at the end of a step."""
+    from gpt_magic.engine import loop
+
+    real = loop.clip
+
+    def clip(*args: Any) -> float:
+        if args[2] == step:
+            run.control.stop.set()
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "clip", clip)
+        return finished(run)
+
+
+def finished(run: Run) -> Run:
+    run.start()
+    assert run.done.wait(120)
+    return run
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two results are the same to the bit: weights, history, metrics."""
+    first, second = one.model.state_dict(), other.model.state_dict()
+    weights = all(torch.equal(first[name], second[name]) for name in first)
+    history = one.history.drop(columns="seconds").equals(other.history.drop(columns="seconds"))
+    metrics = [{k: v for k, v in result.metrics.items() if k != "train_seconds"} for result in (one, other)]
+    return weights and history and metrics[0] == metrics[1]
+
+
+CUTS = [[("evaluation", "3")], [("step", "14"), ("evaluation", "1")]]
+
+
+@pytest.mark.parametrize(("cuts", "epochs"), [(CUTS[0], 4), (CUTS[1], "auto")], ids=str)
+def test_a_killed_kernel_costs_nothing_but_time(
+    cuts: list[tuple[str, str]], epochs: Any, tmp_path: Path, cache: Path
+) -> None:
+    """SIGKILL in mid-epoch and inside an evaluation; then another process goes on, bit for bit."""
+    whole = elsewhere(tmp_path / "whole", "new", epochs=epochs)
+    assert not list((cache / "runs").iterdir())
+    for number, how in enumerate(cuts):
+        elsewhere(tmp_path / "cut", "resume" if number else "new", *how, killed=True, epochs=epochs)
+    (kept,) = resumable()
+    assert (kept.name, kept.title) == ("clf", "classify · GPT2LMHeadModel · films")
+    assert 3 <= kept.step <= 15
+    assert kept.size == sum(file.stat().st_size for file in (cache / "runs").rglob("*") if file.is_file())
+    again = elsewhere(tmp_path / "cut", "resume")
+    first, second = (torch.load(tmp_path / name / "weights.pt") for name in ("whole", "cut"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again["facts"].pop("resumed").startswith(f"from step {kept.step:,}, kept at 20")
+    for said in (whole, again):
+        del said["facts"]["time"]
+        said["facts"]["columns"] = said["facts"]["columns"].replace(" (found by name)", "")
+    assert again == whole
+    assert whole["best"]
+    assert not list((cache / "runs").iterdir())  # nothing is left of a run that ended well
+
+
+def test_a_stopped_run_goes_on_in_the_same_kernel(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    whole = finished(begun())
+    run = stopped(begun(), 5, monkeypatch)
+    said = dict(run.summary.facts)["to go on"]
+    assert said.startswith("%finetune --resume clf goes on; ")
+    assert str(cache / "runs" / "clf") in said
+    assert "gpt_magic.cache().clear()" in said
+    again = stopped(run.resume(), 9, monkeypatch)
+    last = finished(again.resume())
+    assert last.error is None
+    assert dict(last.summary.facts)["resumed"].startswith("from step 9, kept at ")
+    assert same(whole.result, last.result)
+    assert resumable() == []
+    with pytest.raises(DataError, match="the run has ended: there is nothing to resume"):
+        last.resume()
+
+
+def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpt_magic.engine import loop
+
+    whole = finished(begun())
+    real = loop.clip
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step % 4 == 0)
+
+    def clip(*args: Any) -> float:
+        if args[2] == 7:
+            raise RuntimeError("the cat sat on the switch")
+        return real(*args)
+
+    monkeypatch.setattr(loop, "clip", clip)
+    run = finished(begun())
+    assert isinstance(run.error, TrainingError)
+    assert resumable()[0].step == 4
+    monkeypatch.setattr(loop, "clip", real)
+    last = finished(run.resume())
+    assert dict(last.summary.facts)["resumed"].startswith("from step 4, kept at ")
+    assert same(whole.result, last.result)
+
+
+def test_without_a_checkpoint_it_begins_again(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    whole = finished(begun())
+    assert not (cache / "runs").exists()  # a short run leaves no trace
+    run = begun()
+    run.start()
+    run.stop()
+    assert run.done.wait(60)
+    last = finished(run.resume())
+    assert same(whole.result, last.result)
+    assert "resumed" not in dict(last.summary.facts)
+
+
+def test_a_live_run_can_not_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 2)
+    run = begun(max_steps=2000)
+    with pytest.raises(DataError, match="the run is still going on: stop it first"):
+        run.resume()
+    run.start()
+    while not (run_folders.folder() / "clf" / "checkpoint.pt").exists():
+        assert not run.done.wait(0.02)
+    assert resumable() == []
+    with pytest.raises(DataError, match="there is no run to resume"):
+        resume("clf")
+    cut = stopped(begun(), 3, monkeypatch)  # waits for the other to end... which is told to
+    run.stop()
+    assert run.done.wait(60)
+    assert cut is not None
+
+
+def test_the_door_and_a_path_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    (tmp_path / "data").mkdir()
+    films().to_csv(tmp_path / "data" / "films.csv", index=False)
+    films().head(20).to_csv(tmp_path / "held.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    given = {"data": "data/films.csv", "valid": "held.csv", "base": "scratch", "max_steps": 4}
+    whole = finished(begun(**given))
+    stopped(begun(**given), 2, monkeypatch)
+    assert not list((cache / "runs" / "clf").glob("*.arrow"))  # the file stays where it is
+    monkeypatch.chdir(cache)
+    tuned = gpt_magic.resume("clf")
+    assert same(whole.result, tuned)
+    assert tuned.summary.title == whole.summary.title
+
+
+@pytest.mark.parametrize("change", ["a row", "a label"])
+def test_data_that_changed_are_one_clear_line(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "films.csv"
+    table = films()
+    table.to_csv(path, index=False)
+    stopped(begun(str(path)), 3, monkeypatch)
+    if change == "a row":
+        table.iloc[0, 0] += " again"
+    else:
+        table["sentiment"] = table["sentiment"].replace("good", "glad")
+    table.to_csv(path, index=False)
+    run = finished(resume())
+    assert str(run.error) == (
+        "cannot resume 'clf': the data are not those that it began with; bring them back as they were, or train anew"
+    )
+    films().to_csv(path, index=False)
+    assert finished(resume()).error is None
+
+
+def test_a_file_that_is_gone_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "films.csv"
+    films().to_csv(path, index=False)
+    stopped(begun(str(path)), 3, monkeypatch)
+    path.unlink()
+    with pytest.raises(DataError) as caught:
+        resume()
+    assert str(caught.value) == f"cannot resume 'clf': data = '{path}' is no longer there"
+    assert resumable()  # its folder was let go
+
+
+def test_names_are_told_apart_and_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError) as caught:
+        resume()
+    assert str(caught.value).startswith("there is no run to resume")
+    for step in (2, 3):
+        stopped(begun(), step, monkeypatch)
+    last, first = resumable()
+    assert [(one.name, one.step, one.steps) for one in (first, last)] == [("clf", 2, 12), ("clf-2", 3, 12)]
+    assert abs(last.when.timestamp() - datetime.now().astimezone().timestamp()) < 60
+    with pytest.raises(DataError) as caught:
+        resume("clg")
+    assert str(caught.value) == "there is no run 'clg' to resume (did you mean 'clf'?)"
+    with pytest.raises(DataError) as caught:
+        resume("zebra")
+    assert str(caught.value) == "there is no run 'zebra' to resume; there are clf-2, clf"
+    assert resume("clf").output == "clf"
+
+
+def test_the_cache_shows_and_clears_them(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    stopped(begun(), 3, monkeypatch)
+    shown = gpt_magic.cache()
+    assert shown.runs == 1
+    assert shown.runs_size == resumable()[0].size
+    assert "1 run, " in repr(shown)
+    assert shown.clear().runs == 0
+    assert not (cache / "runs" / "clf").exists()
+
+
+def test_runs_are_removed_when_they_are_old_or_too_many(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    stopped(begun(), 3, monkeypatch)
+    old = time.time() - 31 * 86_400
+    for path in (cache / "runs" / "clf", *(cache / "runs" / "clf").iterdir()):
+        os.utime(path, (old, old))
+    stopped(begun(), 4, monkeypatch)
+    assert [(one.name, one.step) for one in resumable()] == [("clf", 4)]
+    monkeypatch.setenv(store.CAP, "0.000001")
+    stopped(begun(), 5, monkeypatch)
+    assert [(one.name, one.step) for one in resumable()] == [("clf", 5)]
+
+
+@pytest.mark.parametrize("why", ["full", "cut short", "no folder"])
+def test_a_run_that_cannot_be_kept_goes_on_and_says_so(why: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: not self.problem)
+    if why == "full":
+        usage = shutil.disk_usage("/")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
+    elif why == "cut short":
+
+        def save(_: Any, path: Path) -> None:
+            path.write_bytes(b"half")
+            raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+        monkeypatch.setattr(torch, "save", save)
+    else:
+        cache.write_text("a file")
+    run = finished(begun())
+    assert run.error is None
+    (said,) = [warning for warning in run.summary.warnings if warning.startswith("not kept to be resumed: ")]
+    assert "\n" not in said
+    if why == "full":
+        assert "whose disk has 1.0 MB free; free some, or set the environment variable GPT_MAGIC_CACHE" in said
+    assert "to go on" not in dict(run.summary.facts)
+    assert resumable() == []
+
+
+def test_what_no_file_can_hold_is_kept_for_this_kernel_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_frame(*_: Any) -> None:
+        raise TypeError("sentiment holds what cannot be kept in a file (a set)")
+
+    monkeypatch.setattr(keeping, "write_frame", no_frame)
+    whole = finished(begun())
+    run = stopped(begun(), 5, monkeypatch)
+    said = dict(run.summary.facts)["to go on"]
+    assert said.startswith(
+        "run.resume() goes on, in this kernel only, as sentiment holds what cannot be kept in a file"
+    )
+    assert resumable() == []
+    assert same(whole.result, finished(run.resume()).result)
+
+
+def test_damaged_folders_are_not_offered_or_one_clear_line(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    stopped(begun(), 3, monkeypatch)
+    folder = cache / "runs" / "clf"
+    table = (folder / "data.arrow").read_bytes()
+    (folder / "data.arrow").write_bytes(table[:100])
+    with pytest.raises(ModelError, match=f"cannot resume 'clf': its table is damaged; delete '{folder}'"):
+        resume()
+    (folder / "data.arrow").write_bytes(table)
+    content = (folder / "checkpoint.pt").read_bytes()
+    (folder / "checkpoint.pt").write_bytes(content[: len(content) // 2])
+    assert "the file is damaged" in str(finished(resume()).error)
+    (folder / "run.json").write_text("{")
+    assert resumable() == []
+
+
+def test_a_checkpoint_is_worth_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first after ten seconds if the whole run is long enough for it, later ones 200 times their cost apart."""
+    now = [0.0]
+    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    left: list[float | None] = [None]
+    recorder: Any = SimpleNamespace(progress=lambda: SimpleNamespace(left=left[0]))
+    origin: Any = None
+    kept = keeping.Keeping(origin, recorder, size=int(100e6))  # half a second on a slow disk
+    kept._saved = 0.0
+    for seconds, rest, due in (
+        (9.0, 1e9, False),
+        (11.0, 1e9, True),
+        (11.0, 60.0, False),
+        (11.0, None, False),
+        (101, None, True),
+    ):
+        now[0], left[0] = seconds, rest
+        assert kept.due() is due, (seconds, rest)
+    kept._saved, kept._cost = 101.0, 0.3
+    for seconds, due in ((150.0, False), (160.9, False), (161.1, True)):
+        now[0] = seconds
+        assert kept.due() is due
+    kept.problem = "no"
+    assert not kept.due()
+
+
+def test_options_with_odd_values_come_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    given = {
+        "class_weights": {1: 2.0, True: 1.0, "1": 3.0, np.int64(7): 0.5},
+        "template": "a/[b] {text}",
+        "samples": ["The moon", "/"],
+        "text": ["one", "two"],
+        "data": "imdb:train",
+        "base": "model",
+        "valid": "*.csv",
+    }
+    read = run_folders.read_options(json.loads(json.dumps(run_folders.write_options(given))))
+    assert read == {
+        **given,
+        "class_weights": {1: 1.0, "1": 3.0, 7: 0.5},
+        "base": str(tmp_path / "model"),
+        "valid": str(tmp_path / "*.csv"),
+    }
