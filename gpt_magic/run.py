@@ -220,6 +220,7 @@ class Run:
         self.recorder(Phase("importing torch and transformers"))
         assert self._imports is not None
         self._imports.join()  # before the next import: transformers' lazy imports break when two threads race
+        from gpt_magic.engine.heap import kept_heap
         from gpt_magic.fit import Fit
         from gpt_magic.keeping import Keeping, Origin
         from gpt_magic.prepare import prepare
@@ -253,7 +254,7 @@ class Run:
         devices = [prepared.machine.device] if prepared.machine.device.type == "cuda" else []
         # torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
         # draw from each other's numbers.
-        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices):
+        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices), kept_heap():
             self._waits_for = None
             torch.manual_seed(options.seed)
             Fit(
