@@ -9,6 +9,7 @@ from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
 from gpt_magic.engine.job import Hidden, Job, Settings
 from gpt_magic.engine.loop import Outcome, train
+from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.trials import try_rates
@@ -86,6 +87,7 @@ class Fit:
             measure=task.measure,
             snapshot=lambda make, outcome: self._hand_out(make, outcome, look, others, warnings),
         )
+        chosen = self._settle_rows(job)
         job.settings = self._settled(job)
         outcome = train(job, self.recorder, self.control)
         error = None
@@ -96,6 +98,7 @@ class Fit:
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
+        completed = replace(completed, facts=[*chosen, *completed.facts])
         if self.keeping is not None and self.keeping.problem:
             warnings.append(self.keeping.problem)
         # The result first, so that nothing that goes wrong in the baselines can lose it.
@@ -127,6 +130,18 @@ class Fit:
                 self.recorder(tried)
             prepared.settle_rate(tried)
         return prepared.settings
+
+    def _settle_rows(self, job: Job) -> list[tuple[str, str]]:
+        """How ``batch_size = "auto"`` cuts the steps, for the report; nothing otherwise."""
+        if self.options.batch_size != "auto":
+            return []
+        self.recorder(Phase("measuring how many rows at a time are fastest"))
+        why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
+        at_once = job.passes.rows
+        said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
+        if rows % at_once == 0:
+            said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
+        return [("batch", said)]
 
     def _look_at_base(self, look: "_Look", samples: bool, goes_on: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
@@ -169,7 +184,7 @@ class Fit:
 
         prepared = self.prepared
         metrics, task, scores = outcome.metrics, look.task, None
-        warnings = [*warnings, *completed.warnings]
+        warnings = [*warnings, *self.recorder.progress().warnings, *completed.warnings]
         if metrics:
             own = (f"{prepared.base.name} fine-tuned", task_scores(task, metrics))
             scores = Scores(list(task.scores.values()), [own, *others])

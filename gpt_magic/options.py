@@ -292,6 +292,10 @@ class Options(Configurable):
         group="output", expects="a Python name, such as clf"
     )
     dry_run = Bool(False, help="Check the data, print what would happen, train nothing.").tag(group="output")
+    background = Bool(
+        False,
+        help="The cell returns at once and goes on showing the run; output is the run until it is the model.",
+    ).tag(group="output", config=True)
     quiet = Bool(False, help="No live display; the result's card can still be shown by its name.").tag(
         group="output", config=True
     )

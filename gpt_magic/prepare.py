@@ -173,7 +173,9 @@ def _plan_facts(
 ) -> list[tuple[str, str]]:
     per_epoch = steps_per_epoch(rows, settings.rows_per_step)
     batch = plural(settings.rows_per_step, noun)
-    if settings.accumulate > 1:
+    if settings.rows_at_once not in (0, settings.batch_size):
+        batch += f" (at most {settings.rows_at_once} at a time)"
+    elif settings.accumulate > 1:
         batch += f" ({settings.accumulate} batches of {settings.batch_size})"
     passes = settings.steps / per_epoch
     epochs = plural(int(passes), "epoch") if passes.is_integer() else f"{passes:.2f} epochs"

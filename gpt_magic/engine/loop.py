@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
-from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.job import Job, Passes, Settings
 from gpt_magic.engine.schedule import Course, build_optimizer
 from gpt_magic.engine.step import accumulate_gradients, clip
 
@@ -56,7 +56,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     keeper = _Keeper(model, job.measure, control.clock)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
-    kept = _Kept(job.checkpoints, model, optimizer, course, keeper)
+    kept = _Kept(job.checkpoints, model, optimizer, course, keeper, job.passes)
     if saved := kept.load():
         step, seconds, due = saved
     emit(Planned(course.steps, per_epoch, len(job.train)))
@@ -212,6 +212,7 @@ class _Kept:
     optimizer: torch.optim.Optimizer
     course: Course
     keeper: _Keeper
+    passes: Passes  # other passes round otherwise
 
     def due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due()
@@ -220,7 +221,7 @@ class _Kept:
         if self.checkpoints is not None:
             parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "course")}
             clock = {"step": step, "seconds": seconds, "due": due}
-            self.checkpoints.save({**parts, "keeper": self.keeper.state(), **clock})
+            self.checkpoints.save({**parts, "keeper": self.keeper.state(), "passes": dict(vars(self.passes)), **clock})
 
     def load(self) -> tuple[int, float, bool] | None:
         """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
@@ -229,4 +230,5 @@ class _Kept:
         for name in ("model", "optimizer", "course"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
+        self.passes.__dict__.update(state.get("passes", {}))
         return state["step"], state["seconds"], state.get("due", False)

@@ -107,6 +107,12 @@ def _marked(cell: str) -> str:
     return f"<strong>{cell}</strong>" if cell.startswith("★") else cell
 
 
+def error_html(error: Exception) -> str:
+    """What a run behind a finished cell ended with; a run in a cell raises it."""
+    said = f"<strong>{esc(type(error).__name__)}</strong>: {say(error, 600)}"
+    return frame(f'<div role="alert" style="border-left:3px solid #d55e00;padding-left:10px">✗ {said}</div>')
+
+
 def card_text(summary: Summary) -> str:
     """The same for a terminal and for screen readers."""
     lines = [clean(summary.title, 160), f"{_sign(summary)} {clean(summary.status, 300)}"]
