@@ -1,6 +1,5 @@
 """Whether a run fits in its device's memory, and in how many rows at a time; said before it starts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from gpt_magic.errors import plural
 from gpt_magic.models.find import Base
 from gpt_magic.store import said_bytes
 from gpt_magic.tasks.task import Rows, Task
+from gpt_magic.trained import Learner
 
 # A run is planned into so much of what is free; the rest is for the notebook, the baselines, and what has changed by
 # the time it starts.
@@ -35,7 +35,9 @@ class Room:
     warnings: list[str]
 
 
-def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: Machine, *, auto: bool) -> Room:
+def plan_room(
+    task: Task, base: Base, learner: Learner, rows: Rows, settings: Settings, machine: Machine, *, auto: bool
+) -> Room:
     """Cut a run's steps into passes that fit.
 
     Args:
@@ -43,7 +45,7 @@ def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: M
     """
     most = settings.rows_per_step if auto else settings.batch_size
     free = available(machine.device)
-    count = partial(_counted, task, base, rows, machine)
+    count = partial(_counted, task, base, learner, rows, machine)
     planned = replace(settings, rows_at_once=most)
     asked = count(planned)
     if asked is None:
@@ -62,10 +64,14 @@ def _smaller(settings: Settings) -> Settings | None:
     return replace(settings, checkpointing="on") if settings.checkpointing == "auto" else None
 
 
-def _counted(task: Task, base: Base, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
     empty = replace(base, pretrained=False)
-    load: Callable[[], Any] = partial(task.load, empty)
+
+    def load() -> Any:
+        model = task.load(empty)
+        learner.begin(model)
+        return model
 
     def work(hidden: Hidden, model: Any) -> Job:
         return Job(model, task.objective, rows.train, settings, machine, hidden=hidden)

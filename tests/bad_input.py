@@ -202,6 +202,11 @@ VALUES = [
         "OptionError: valid_fraction = 20: must be a number from 0 to 0.5",
     ),
     Bad(
+        "blocks without a number",
+        "%%finetune reviews\ntrain = 'top'",
+        "OptionError: train = 'top': must be all, lora, head or top:k, such as top:2 (did you mean 'top:2'?)",
+    ),
+    Bad(
         "a slip in a choice",
         "%%finetune reviews\nschedule = 'cosin'",
         "OptionError: schedule = 'cosin': must be one of linear, cosine, constant (did you mean 'cosine'?)",
@@ -519,6 +524,35 @@ ROWS = [
     ),
 ]
 BASES = [
+    Bad(
+        "more blocks than the base has",
+        "%%finetune reviews\ntrain = 'top:12'",
+        "OptionError: train = 'top:12': the model has 6 blocks; say top:1 to top:6",
+    ),
+    Bad(
+        "a layer that the base does not have",
+        "%%finetune reviews\ntrain, lora_targets = 'lora', ['q_proj']",
+        "OptionError: lora_targets = ['q_proj']: no layer 'q_proj' in the blocks (did you mean 'c_proj'?); there are "
+        "c_attn, c_proj, c_fc",
+    ),
+    Bad(
+        "an optimizer that small matrices do not suit",
+        "%%finetune reviews\ntrain, optimizer = 'lora', 'muon'",
+        "OptionError: optimizer = 'muon' is for the matrices in the blocks, and train = 'lora' has small matrices, for "
+        "which it is not made: say optimizer = 'adamw'",
+    ),
+    Bad(
+        "a head that is the embedding, alone",
+        "%%finetune riddles\ntrain = 'head'",
+        "OptionError: train = 'head': this head shares its matrix with the embedding, which stays as it is, so nothing "
+        "would be learned; say train = 'top:1' or 'lora'",
+    ),
+    Bad(
+        "an adapter whose base nobody finds again",
+        "%%finetune reviews\ntrain, merge = 'lora', False",
+        "OptionError: merge = False: an adapter needs a base that is found again, and base = 'scratch' has random "
+        "weights; save it and give the folder, or say merge = True",
+    ),
     Bad(
         "a hub model without the hub",
         "%%finetune reviews\nbase = 'org/model'",
