@@ -65,7 +65,7 @@ class Place:
         from filelock import FileLock, Timeout
 
         self.path = path
-        self._lock = FileLock(path / _LOCK)
+        self._lock = FileLock(path / _LOCK, thread_local=False)  # taken by one thread, let go by another
         try:
             self._lock.acquire(timeout=_SECONDS)
         except Timeout:

@@ -184,17 +184,17 @@ VALUES = [
     Bad(
         "a number out of range",
         "%%finetune reviews\nepochs = 0",
-        "OptionError: epochs = 0: must be a whole number from 1 to 1,000",
+        "OptionError: epochs = 0: must be a whole number from 1 to 1,000 or auto",
     ),
     Bad(
         "a number as text",
         "%%finetune reviews\nepochs = '3'",
-        "OptionError: epochs = '3': must be a whole number from 1 to 1,000",
+        "OptionError: epochs = '3': must be a whole number from 1 to 1,000 or auto",
     ),
     Bad(
         "a learning rate as text",
         "%finetune reviews --learning-rate fast",
-        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1 or None",
+        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1, auto or None",
     ),
     Bad(
         "a percentage for a share",

@@ -77,8 +77,8 @@ def plan_trials(settings: Settings, rows: int) -> TrialPlan | None:
 def try_rates(job: Job, planned: TrialPlan, emit: Emit, control: Control) -> Tried:
     """Try learning rates for ``job``; its model and the random numbers are left as they were, to the bit.
 
-    The lowest rate is chosen that does no worse than the best by more than one standard error of the rows' paired
-    differences (Breiman et al. 1984, section 3.4.3): a short run flatters high rates, and low ones do less harm.
+    The best is chosen, or the one below it where that does no worse by more than one standard error of the rows'
+    paired differences (Breiman et al. 1984, section 3.4.3): a short run flatters high rates, and low ones do less harm.
 
     Raises:
         StopRequested: a stop was asked for.
@@ -201,12 +201,13 @@ def _choose(trials: Sequence[Trial], rates: int, steps: int) -> tuple[float, str
     if not finite:
         return trials[0].learning_rate, f"auto: the lowest of {told}, as all diverged"
     best = min(finite, key=lambda trial: trial.held_out)
-    chosen = next(trial for trial in finite if trial.behind <= trial.error)
+    below = finite[max(finite.index(best) - 1, 0)]
+    chosen = below if below.behind <= below.error else best
     if chosen is best:
         return best.learning_rate, f"auto: the lowest held-out loss, {best.held_out:.3g}, of {told}"
     return chosen.learning_rate, (
-        f"auto: of {told}, the lowest with a held-out loss, {chosen.held_out:.3g}, that cannot be told from the best, "
-        f"{best.held_out:.3g} at {said_rate(best.learning_rate)}"
+        f"auto: of {told}, its held-out loss, {chosen.held_out:.3g}, cannot be told from the best, "
+        f"{best.held_out:.3g} at {said_rate(best.learning_rate)}, and lower does less harm"
     )
 
 
