@@ -18,14 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import machine, table, write_json
+from benchmarks.report import machine, read_json, table, write_json
 
 HERE = Path(__file__).resolve().parent
 ROWS = (10_000, 100_000, 1_000_000)
+SOURCES = ("csv", "parquet", "words with tags", "questions")
 SETTINGS = {"base": "nano", "baselines": False, "quiet": True}
 PIECE = 10_000  # rows that are written at once
 VALID = 2_000  # rows that the runs with steps validate on, whatever the number of rows to train
@@ -79,6 +81,31 @@ def write_sentences(rows: int, folder: Path) -> Path:
     return path
 
 
+def write_questions(rows: int, folder: Path) -> Path:
+    """Made-up questions, five about each context of 40 to 120 words, with an answer of one to three of them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rng = random.Random(0)
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 9))) for _ in range(3000)]
+    answers = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
+    schema = pa.schema([("question", pa.string()), ("context", pa.string()), ("answers", answers)])
+    path = folder / f"{rows}.asked.parquet"
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, rows, PIECE):
+            made = []
+            for _ in range(start, min(start + PIECE, rows), 5):
+                about = rng.choices(words, k=rng.randint(40, 120))
+                for _ in range(5):
+                    first, length = rng.randrange(len(about) - 3), rng.randint(1, 3)
+                    place = {"text": [" ".join(about[first : first + length])]}
+                    place["answer_start"] = [len(" ".join([*about[:first], ""]))]
+                    made.append({"question": " ".join(rng.choices(words, k=8)), "context": " ".join(about)})
+                    made[-1]["answers"] = place
+            writer.write_table(pa.Table.from_pylist(made, schema=schema))
+    return path
+
+
 def measure(path: Path, cache: Path, **options: Any) -> Cell:
     """Seconds of a run in a fresh process, imports apart, and its peak memory in MB."""
     environment = {**os.environ, "GPT_MAGIC_CACHE": str(cache)}
@@ -113,19 +140,22 @@ def memory(process: int) -> dict[str, int]:
     return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest}
 
 
-def cells_of(rows: int, folder: Path) -> list[Cell]:
+def cells_of(rows: int, folder: Path, sources: Sequence[str] = SOURCES) -> list[Cell]:
     """What is measured for one number of rows."""
     found: list[Cell] = []
     paths = write_rows(rows, folder)
     steps = {"max_steps": 20, "valid": str(write_rows(VALID, folder)["csv"])}
     preflights = [("pre-flight, first", {"dry_run": True}), ("pre-flight, again", {"dry_run": True})]
     paths["words with tags"] = write_sentences(rows, folder)
+    paths["questions"] = write_questions(rows, folder)
     runs = {
         "csv": [*preflights, (f"20 steps, {VALID:,} rows to validate", steps)],
         "parquet": preflights,
         "words with tags": preflights,
+        "questions": preflights,
     }
-    for kind, path in paths.items():
+    for kind in sources:
+        path = paths[kind]
         cache = folder / f"cache-{rows}-{kind.replace(' ', '-')}"
         for what, options in runs[kind]:
             cell = {"rows": rows, "source": kind, "file_mb": round(path.stat().st_size / 1e6, 1), "what": what}
@@ -170,10 +200,15 @@ def page(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS))
+    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES), help="cells of others stay")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "size.json")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gpt_magic_size_") as folder:
-        cells = [cell for rows in asked.rows for cell in cells_of(rows, Path(folder))]
+        new = [cell for rows in asked.rows for cell in cells_of(rows, Path(folder), asked.sources)]
+    measured = {(cell["rows"], cell["source"]) for cell in new}
+    kept = read_json(asked.out).get("cells", []) if asked.out.exists() else []
+    cells = [*(cell for cell in kept if (cell["rows"], cell["source"]) not in measured), *new]
+    cells.sort(key=lambda cell: (SOURCES.index(cell["source"]), cell["rows"]))
     settings = ", ".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
     date = datetime.now(UTC).isoformat(timespec="seconds")
     results = {"machine": machine(), "date": date, "settings": settings, "cells": cells}

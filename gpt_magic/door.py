@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 from gpt_magic.options import Options, signature
 
 if TYPE_CHECKING:
+    from gpt_magic.background import BackgroundRun
     from gpt_magic.run import Run
     from gpt_magic.summary import Preflight
     from gpt_magic.tuned import TunedModel
 
 
-def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
+def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight | BackgroundRun":
     """Fine-tune a GPT-2 to label texts, to find entities in them, to answer questions about them, or to write them.
 
     Args:
@@ -20,7 +21,8 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
         **options: the options of ``%%finetune``, by the same names; ``%finetune -h`` lists them.
 
     Returns:
-        The tuned model, such as a `TunedClassifier` or `TunedGenerator`; with ``dry_run=True`` the pre-flight.
+        The tuned model, such as a `TunedClassifier` or `TunedGenerator`; with ``dry_run=True`` the pre-flight; with
+        ``background=True`` at once a `BackgroundRun`, whose ``wait()`` gives the model.
 
     Raises:
         OptionError, DataError, ModelError: something is wrong with the input; nothing was trained.
@@ -32,6 +34,10 @@ def finetune(data: Any = None, **options: Any) -> "TunedModel | Preflight":
     settings = defaults().copy_with(data=data, **options)
     if settings.dry_run:
         settings.quiet = True  # the pre-flight shows itself as the cell's value
+    elif settings.background:
+        from gpt_magic.run import Run
+
+        return run_behind(Run(settings))
     return run_and_watch(settings)
 
 
@@ -70,11 +76,11 @@ def watch_run(run: "Run") -> "TunedModel | Preflight":
     """Start a run and show it until it is done."""
     from gpt_magic.errors import TrainingError
     from gpt_magic.notebook.live import current_cell, view_for
-    from gpt_magic.notebook.watch import watch
+    from gpt_magic.notebook.watch import controls_of, watch
 
     options = run.options
     try:
-        watch(run, view_for(options.quiet))
+        watch(run, view_for(options.quiet, lambda: controls_of(run, blocking=True)))
     except TrainingError as error:
         error.result = run.result
         raise
@@ -83,3 +89,16 @@ def watch_run(run: "Run") -> "TunedModel | Preflight":
         return run.result
     assert run.preflight is not None
     return run.preflight
+
+
+def run_behind(run: "Run") -> "BackgroundRun":
+    """Start a run that goes on behind the cell, which goes on showing it.
+
+    With an output, that name of the notebook is the run until it has ended, then the tuned model.
+    """
+    from gpt_magic.background import BackgroundRun
+    from gpt_magic.notebook import watch
+
+    holder = BackgroundRun(run)
+    watch.behind(holder)
+    return holder

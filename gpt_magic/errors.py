@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+JOINERS = "\u200c\u200d"  # not printable, but Persian, Hindi and emoji are misspelt without them
+_LONGEST = 2000  # characters of a message
+
 
 class GptMagicError(Exception):
     """Base of all errors that gpt_magic raises on purpose.
@@ -19,8 +22,8 @@ class GptMagicError(Exception):
     show_traceback = False
 
     def __init__(self, message: str) -> None:
-        # A label, a file name or another library's message may hold line breaks.
-        super().__init__(" ".join(line.strip() for line in message.splitlines()))
+        # A label, a file name or another library's message may hold line breaks, terminal codes, ten thousand letters.
+        super().__init__(clean(message, _LONGEST))
 
     def _render_traceback_(self) -> list[str]:
         # IPython's protocol for errors that render themselves (InteractiveShell.showtraceback).
@@ -51,6 +54,16 @@ class RunAbandoned(GptMagicError):
     """The run was interrupted twice within two seconds and left without a result."""
 
 
+def clean(text: object, limit: int = 200) -> str:
+    """One line of printable text, shortened in the middle to ``limit`` characters."""
+    said = str(text)[: 20 * limit]  # a text of megabytes need not be read to its end
+    said = " ".join("".join(c if c.isprintable() or c in JOINERS else " " for c in said).split())
+    if len(said) <= limit:
+        return said
+    head = (limit - 1) * 2 // 3
+    return f"{said[:head].rstrip()}…{said[head + 1 - limit :].lstrip()}"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return `` (did you mean X?)`` for the candidate closest to ``name``, or an empty string."""
     folded = {candidate.casefold(): candidate for candidate in map(str, candidates)}
@@ -67,7 +80,7 @@ def listing(items: Iterable[object], limit: int = 8, count: int | None = None) -
     if count is None:
         items = list(items)
         count = len(items)
-    shown = ", ".join(map(str, islice(items, limit)))
+    shown = ", ".join(clean(item) for item in islice(items, limit))
     return shown if count <= limit else f"{shown} and {count - limit:,} more"
 
 
@@ -94,6 +107,17 @@ def markdown(text: object) -> str:
     return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", said)
 
 
+# What torch and its libraries say when memory ran out; its own kind of error is raised for GPUs alone.
+_FULL = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+
+
+def out_of_memory(failure: BaseException) -> bool:
+    """Whether memory ran out, on whatever device."""
+    if isinstance(failure, GptMagicError) or not isinstance(failure, RuntimeError):
+        return isinstance(failure, MemoryError)
+    return any(said in str(failure) for said in _FULL)
+
+
 def in_one_line(failure: Exception, what: str) -> GptMagicError:
     """The error that the cell raises: ours as it is, any other in one line with its cause attached."""
     # The frames of a failed step hold its tensors; a traceback does not need them.
@@ -101,6 +125,8 @@ def in_one_line(failure: Exception, what: str) -> GptMagicError:
     if isinstance(failure, GptMagicError):
         return failure
     reason = " ".join(str(failure).split()) or "no message"
+    if out_of_memory(failure):
+        what = f"{what}, as memory ran out; lower max_length or batch_size, or take a smaller base"
     error = TrainingError(f"{what}: {type(failure).__name__}: {reason[:300]} (--traceback shows more)")
     error.__cause__ = failure
     return error

@@ -1,16 +1,19 @@
 """Prepared rows to a tuned model and its card: what a run's worker does once everything is settled."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
-from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.job import Hidden, Job, Settings
 from gpt_magic.engine.loop import Outcome, train
+from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
+from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.trials import try_rates
-from gpt_magic.errors import in_one_line, plural
+from gpt_magic.errors import GptMagicError, in_one_line, plural
 from gpt_magic.keeping import Keeping, checkpoint_bytes, versions
 from gpt_magic.options import Options
 from gpt_magic.prepare import Prepared
@@ -20,8 +23,6 @@ from gpt_magic.tasks.task import Completed, Row, Task
 
 if TYPE_CHECKING:
     from gpt_magic.tuned import TunedModel
-
-Keep = Callable[["TunedModel", Summary], None]
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Fit:
         recorder: told of all that happens.
         control: what the run's owner asks for.
         keep: given the result and its card as soon as there is one, and again when the baselines stand beside it.
+        hand_out: given a snapshot, or the error instead, when one is wanted.
         output: the name that the result will get in the notebook; None when it gets none.
         keeping: keeps the run while it goes on; None keeps nothing.
     """
@@ -42,9 +44,11 @@ class Fit:
     prepared: Prepared
     recorder: Recorder
     control: Control
-    keep: Keep
+    keep: Callable[["TunedModel"], None]
+    hand_out: Callable[["TunedModel | GptMagicError"], None]
     output: str | None = None
     keeping: Keeping | None = None
+    _began: float = field(init=False, default=0.0)
 
     def __call__(self) -> None:
         """Train and hand the result to ``keep``.
@@ -53,18 +57,23 @@ class Fit:
             StopRequested: stopped before the first step.
             GptMagicError: the training failed; what was learned before was kept.
         """
-        began = time.perf_counter()
+        self._began = self.control.clock()
         prepared, options = self.prepared, self.options
         base, task = prepared.base, prepared.task
         self.recorder(Phase(f"loading {base.name}"))
         model = task.load(base)
         model.to(prepared.machine.device)
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
-        look = _Look(model, prepared, hidden, self.control.check)
+        rows, machine = prepared.valid, prepared.machine
+        look = _Look(model, task, prepared.tokenizer, rows, machine, hidden, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
         goes_on, spent = self._take_up(model)
-        began -= spent
+        self._began -= spent
         before = self._look_at_base(look, samples, goes_on) if task.compares_base else None
+        others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
+        warnings = list(prepared.preflight.warnings)
+        if hidden is hidden_padded:
+            warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
         job = Job(
             model,
             task.objective,
@@ -76,7 +85,9 @@ class Fit:
             hidden,
             checkpoints=self.keeping,
             measure=task.measure,
+            snapshot=lambda make, outcome: self._hand_out(make, outcome, look, others, warnings),
         )
+        chosen = self._settle_rows(job)
         job.settings = self._settled(job)
         outcome = train(job, self.recorder, self.control)
         error = None
@@ -84,22 +95,18 @@ class Fit:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
             raise error or StopRequested
-        warnings = list(prepared.preflight.warnings)
-        if hidden is hidden_padded:
-            warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
-        if self.keeping is not None and self.keeping.problem:
-            warnings.append(self.keeping.problem)
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
-        warnings += completed.warnings
-        others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
+        completed = replace(completed, facts=[*chosen, *completed.facts])
+        if self.keeping is not None and self.keeping.problem:
+            warnings.append(self.keeping.problem)
         # The result first, so that nothing that goes wrong in the baselines can lose it.
-        self._finish(job, outcome, completed, others, warnings, began)
+        self.keep(self._result(look, outcome, completed, others, warnings))
         if options.baselines and outcome.metrics and not self.control.stop.is_set():
             self.recorder(Phase("fitting the baselines"))
-            rows, said = task.compare(self.control.stop)
-            self._finish(job, outcome, completed, [*others, *rows], [*warnings, *said], began)
+            compared, said = task.compare(self.control.stop)
+            self.keep(self._result(look, outcome, completed, [*others, *compared], [*warnings, *said]))
         if self.keeping is not None and outcome.reason in ("done", "early_stop"):
             self.keeping.end()
         if error is not None:
@@ -124,6 +131,18 @@ class Fit:
             prepared.settle_rate(tried)
         return prepared.settings
 
+    def _settle_rows(self, job: Job) -> list[tuple[str, str]]:
+        """How ``batch_size = "auto"`` cuts the steps, for the report; nothing otherwise."""
+        if self.options.batch_size != "auto":
+            return []
+        self.recorder(Phase("measuring how many rows at a time are fastest"))
+        why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
+        at_once = job.passes.rows
+        said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
+        if rows % at_once == 0:
+            said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
+        return [("batch", said)]
+
     def _look_at_base(self, look: "_Look", samples: bool, goes_on: bool) -> Mapping[str, Any] | None:
         """What the base makes of the validation rows before it has learned anything."""
         if goes_on:
@@ -134,25 +153,38 @@ class Fit:
         if not (self.options.baselines and len(look.rows)):
             return None
         self.recorder(Phase("evaluating the base"))
-        began = time.perf_counter()
+        began = self.control.clock()
         metrics = look.evaluate()
-        self.recorder(Evaluated(0, 0.0, metrics, best=False, seconds=time.perf_counter() - began))
+        self.recorder(Evaluated(0, 0.0, metrics, best=False, seconds=self.control.clock() - began))
         return metrics
 
-    def _finish(
+    def _hand_out(
         self,
-        job: Job,
+        make: Callable[[], Any],
         outcome: Outcome,
-        completed: Completed,
+        look: "_Look",
         others: Sequence[Row],
-        warnings: list[str],
-        began: float,
+        warnings: Sequence[str],
     ) -> None:
-        """Hand over the result and its summary; ``others`` are the baselines' rows in the table of scores."""
+        """Hand out a tuned model that shares nothing with the one in training; what goes wrong must not end the run."""
+        doing = self.recorder.progress().phase
+        self.recorder(Phase("taking a snapshot"))
+        try:
+            other = replace(look, model=make(), task=copy(look.task), tokenizer=deepcopy(look.tokenizer))
+            self.hand_out(self._result(other, outcome, other.complete(), others, warnings))
+        except Exception as failure:
+            self.hand_out(in_one_line(failure, "no snapshot"))
+        self.recorder(Phase(doing))
+
+    def _result(
+        self, look: "_Look", outcome: Outcome, completed: Completed, others: Sequence[Row], warnings: Sequence[str]
+    ) -> "TunedModel":
+        """The tuned model; ``others`` are the baselines' rows in the table of scores."""
         from gpt_magic.tuned import KINDS
 
         prepared = self.prepared
-        metrics, task, scores = outcome.metrics, prepared.task, None
+        metrics, task, scores = outcome.metrics, look.task, None
+        warnings = [*warnings, *self.recorder.progress().warnings, *completed.warnings]
         if metrics:
             own = (f"{prepared.base.name} fine-tuned", task_scores(task, metrics))
             scores = Scores(list(task.scores.values()), [own, *others])
@@ -165,7 +197,7 @@ class Fit:
             (
                 "time",
                 f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "
-                f"{time.perf_counter() - began:,.1f} s with loading, evaluation and baselines",
+                f"{self.control.clock() - self._began:,.1f} s with loading, evaluation and baselines",
             ),
             ("versions", versions()),
         ]
@@ -179,10 +211,10 @@ class Fit:
             warnings=warnings,
             task=task.name,
         )
-        result = KINDS[task.kind or task.name](
+        return KINDS[task.kind or task.name](
             **task.own(),
-            model=job.model,
-            tokenizer=prepared.tokenizer,
+            model=look.model,
+            tokenizer=look.tokenizer,
             options=self.options.plain(),
             columns=task.data.roles.columns,
             max_length=prepared.max_length,
@@ -196,9 +228,8 @@ class Fit:
             report=replace(prepared.preflight, warnings=warnings),
             summary=summary,
             progress=progress,
-            hidden=job.hidden,
+            hidden=look.hidden,
         )
-        self.keep(result, summary)
 
     def _kept_facts(self, outcome: Outcome) -> list[tuple[str, str]]:
         """Where the run was taken up, and how it can be taken up again."""
@@ -208,12 +239,17 @@ class Fit:
         return [fact for fact in (("resumed", self.keeping.resumed), ("to go on", said)) if fact[1]]
 
 
+@dataclass(frozen=True)
 class _Look:
-    """Looks at a model while it learns; a stop ends the look between two forward passes."""
+    """Looks at a model while it learns; a stop ends the look between two forward passes, a pause stays it there."""
 
-    def __init__(self, model: Any, prepared: Prepared, hidden: Any, check: Callable[[], None]) -> None:
-        self.model, self.hidden, self.check = model, hidden, check
-        self.task, self.rows, self.machine = prepared.task, prepared.valid, prepared.machine
+    model: Any
+    task: Task
+    tokenizer: Any
+    rows: Encoded
+    machine: Machine
+    hidden: Hidden
+    check: Callable[[], None]
 
     def evaluate(self) -> Mapping[str, Any]:
         """The task's metrics of the validation rows."""
@@ -243,6 +279,7 @@ def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
 def _status(outcome: Outcome) -> str:
     steps = f"step {outcome.step:,}" + (f" of {outcome.steps:,}" if outcome.steps else "")
     said = {
+        "snapshot": f"snapshot at {steps}",
         "done": f"done: {plural(outcome.step, 'step')}",
         "stopped": f"stopped at {steps}",
         "early_stop": f"stopped early at {steps}: no better on the validation rows for long enough",
@@ -250,6 +287,6 @@ def _status(outcome: Outcome) -> str:
     }[outcome.reason]
     if outcome.kept_step != outcome.step:
         said += f"; weights of step {outcome.kept_step:,}, which did best on the validation rows"
-    if outcome.reason in ("stopped", "failed") and not outcome.metrics:
+    if outcome.reason in ("stopped", "failed", "snapshot") and not outcome.metrics:
         said += "; not evaluated yet"
     return said

@@ -184,11 +184,20 @@ class Options(Configurable):
         max=100_000_000,
         help="Make exactly this many optimizer steps, whatever epochs says; 0 = go by epochs.",
     ).tag(group="training", config=True)
-    batch_size = Int(
-        16, min=1, max=65_536, help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB."
-    ).tag(group="training", config=True)
+    batch_size = Union(
+        [Int(min=1, max=65_536), Enum(["auto"])],
+        default_value=16,
+        help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB. auto learns from 16 rows a step "
+        "too (times accumulate), in passes as large as fit and are not slower: the same curve up to rounding.",
+    ).tag(group="training", config=True, choices=("auto",), expects="a whole number from 1 to 65,536, or auto")
     accumulate = Int(
         1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."
+    ).tag(group="training", config=True)
+    checkpointing = Enum(
+        ["auto", "on", "off"],
+        "auto",
+        help="Compute the blocks a second time for the gradients and keep less: a third slower; auto: where one row "
+        "alone does not fit in memory.",
     ).tag(group="training", config=True)
     learning_rate = Union(
         [Float(1e-3, min=1e-8, max=1.0), Enum(["auto"])],
@@ -270,7 +279,9 @@ class Options(Configurable):
         group="machine", config=True, choices=("auto", "cpu", "cuda", "mps")
     )
     precision = Enum(
-        ["auto", "fp32", "bf16"], "auto", help="Number format of the matrix products; auto: bf16 on GPUs that have it."
+        ["auto", "fp32", "bf16"],
+        "auto",
+        help="Number format of the matrix products in training; auto: bf16 on GPUs and CPUs that have it.",
     ).tag(group="machine", config=True)
     threads = Int(0, min=0, max=1024, help="CPU threads; 0 = torch's choice, one a physical core.").tag(
         group="machine", config=True
@@ -281,6 +292,10 @@ class Options(Configurable):
         group="output", expects="a Python name, such as clf"
     )
     dry_run = Bool(False, help="Check the data, print what would happen, train nothing.").tag(group="output")
+    background = Bool(
+        False,
+        help="The cell returns at once and goes on showing the run; output is the run until it is the model.",
+    ).tag(group="output", config=True)
     quiet = Bool(False, help="No live display; the result's card can still be shown by its name.").tag(
         group="output", config=True
     )

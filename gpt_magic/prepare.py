@@ -17,6 +17,7 @@ from gpt_magic.models.find import Base, find_base
 from gpt_magic.models.load import context_length, count_parameters
 from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.options import Options, find, table
+from gpt_magic.room import plan_room
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
 from gpt_magic.tasks.task import Task, make_task
@@ -79,6 +80,9 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     if rate is None or rate == "auto":
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)
     settings = settle(options, len(rows.train), float(rate))
+    emit(Phase("counting memory"))
+    room = plan_room(task, base, rows, settings, machine, auto=options.batch_size == "auto")
+    settings = room.settings
     if options.learning_rate == "auto":
         trials = plan_trials(settings, len(rows.train))
         if trials is not None:
@@ -95,8 +99,9 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
             *rows.facts,
             *_cache_facts([rows.train, rows.valid]),
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
+            ("memory", room.fact),
         ],
-        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings, *warnings],
+        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings, *room.warnings, *warnings],
         lengths=rows.lengths,
     )
     return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight, trials)
@@ -104,12 +109,14 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
 
 def settle(options: Options, rows: int, learning_rate: float) -> Settings:
     """The numbers of the training run."""
-    per_epoch = steps_per_epoch(rows, options.batch_size * options.accumulate)
+    # auto asks how rows are computed and not how they are learned from: a step has as many as by default.
+    batch_size = find("batch_size").default_value if options.batch_size == "auto" else options.batch_size
+    per_epoch = steps_per_epoch(rows, batch_size * options.accumulate)
     open_end = options.epochs == "auto" and not options.max_steps
     epochs = _MOST_EPOCHS if options.epochs == "auto" else options.epochs
     return Settings(
         steps=options.max_steps or epochs * per_epoch,
-        batch_size=options.batch_size,
+        batch_size=batch_size,
         accumulate=options.accumulate,
         learning_rate=learning_rate,
         schedule=options.schedule,
@@ -120,6 +127,7 @@ def settle(options: Options, rows: int, learning_rate: float) -> Settings:
         eval_every=options.eval_every,
         seed=options.seed,
         optimizer=options.optimizer,
+        checkpointing=options.checkpointing,
         open_end=open_end,
     )
 
@@ -165,7 +173,9 @@ def _plan_facts(
 ) -> list[tuple[str, str]]:
     per_epoch = steps_per_epoch(rows, settings.rows_per_step)
     batch = plural(settings.rows_per_step, noun)
-    if settings.accumulate > 1:
+    if settings.rows_at_once not in (0, settings.batch_size):
+        batch += f" (at most {settings.rows_at_once} at a time)"
+    elif settings.accumulate > 1:
         batch += f" ({settings.accumulate} batches of {settings.batch_size})"
     passes = settings.steps / per_epoch
     epochs = plural(int(passes), "epoch") if passes.is_integer() else f"{passes:.2f} epochs"

@@ -3,11 +3,11 @@
 import statistics
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped, Trial, Tried
+from gpt_magic.engine.events import Evaluated, Event, Phase, Planned, Sampled, Stepped, Trial, Tried, Warned
 
 _ESTIMATE_AFTER = 3  # real steps before a remaining time is said
 _STEPPED = [one.name for one in fields(Stepped)]
@@ -25,12 +25,13 @@ class Progress:
         epoch: passes over the data so far.
         loss, learning_rate: of the last step; None before the first.
         tokens_per_second: over the last steps; None before the first.
-        elapsed: seconds since the run began.
+        elapsed: seconds since the run began, pauses left out.
         left: estimated seconds to the end of training; None before three real steps were made.
         steps_log: all steps made, oldest first (a tuple; do not keep it longer than a repaint).
         evaluations: all evaluations, oldest first.
         samples: what the model wrote at each of them, oldest first; empty for most tasks.
         tried: the learning rates that were tried before; None where none were.
+        warnings: what went wrong on the way and was put right, a sentence each.
     """
 
     phase: str = "starting"
@@ -47,18 +48,28 @@ class Progress:
     evaluations: tuple[Evaluated, ...] = ()
     samples: tuple[Sampled, ...] = ()
     tried: Tried | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
 class Recorder:
-    """Collects events from the worker's thread; `progress` may be called from any other."""
+    """Collects events from the worker's thread; `progress` may be called from any other.
 
-    started: float = field(default_factory=time.perf_counter)
+    Attributes:
+        clock: seconds, of any beginning; a run's own stands still while it is paused.
+        started: when the run began, by that clock.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    started: float = field(init=False)
     _now: Progress = field(default_factory=Progress)
     _steps: list[Stepped] = field(default_factory=list)
     _evaluations: list[Evaluated] = field(default_factory=list)
     _samples: list[Sampled] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     def __call__(self, event: Event) -> None:
         """Take one event; this is the ``emit`` that a worker is given."""
@@ -78,33 +89,40 @@ class Recorder:
                     self._samples.append(event)
                 case Tried():
                     self._now = replace(self._now, tried=event)
+                case Warned(line=line):
+                    self._now = replace(self._now, warnings=(*self._now.warnings, line))
 
     def log(self) -> dict[str, Any]:
         """All that was recorded, as plain values, for a run that may have to go on elsewhere."""
         with self._lock:
             return {
-                "elapsed": time.perf_counter() - self.started,
+                "elapsed": self.clock() - self.started,
                 "steps": [tuple(vars(step).values()) for step in self._steps],
                 "evaluations": [vars(evaluation) for evaluation in self._evaluations],
                 "samples": [(one.step, one.texts) for one in self._samples],
                 "tried": self._now.tried and asdict(self._now.tried),
+                "warnings": self._now.warnings,
             }
 
     def restore(self, log: Mapping[str, Any]) -> None:
         """Take what `log` gave."""
         with self._lock:
-            self.started = time.perf_counter() - log["elapsed"]
+            self.started = self.clock() - log["elapsed"]
             self._steps = [_stepped(dict(zip(_STEPPED, numbers, strict=True))) for numbers in log["steps"]]
             self._evaluations = [Evaluated(**one) for one in log["evaluations"]]
             self._samples = [Sampled(step, tuple(map(tuple, texts))) for step, texts in log["samples"]]
-            self._now = replace(self._now, tried=log["tried"] and tried_from(log["tried"]))
+            self._now = replace(
+                self._now,
+                tried=log["tried"] and tried_from(log["tried"]),
+                warnings=tuple(log.get("warnings", ())),
+            )
 
     def progress(self) -> Progress:
         """The run as it stands now."""
         with self._lock:
             now = replace(
                 self._now,
-                elapsed=time.perf_counter() - self.started,
+                elapsed=self.clock() - self.started,
                 evaluations=tuple(self._evaluations),
                 steps_log=tuple(self._steps),
                 samples=tuple(self._samples),

@@ -1,9 +1,13 @@
 """A run: options and data in, a worker thread, events, a tuned model out."""
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
+from gpt_magic import runs
 from gpt_magic.engine.events import Control, Phase, StopRequested
 from gpt_magic.errors import DataError, GptMagicError, RunAbandoned, in_one_line
 from gpt_magic.options import Options
@@ -15,18 +19,16 @@ if TYPE_CHECKING:
     from gpt_magic.keeping import Keeping
     from gpt_magic.tuned import TunedModel
 
-
-# torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
-# draw from each other's numbers.
-_TRAINING = threading.Lock()
+Taken = Union["TunedModel", GptMagicError]  # a snapshot, or why there is none
 
 
 class Run:
     """One fine-tuning run in a worker thread.
 
-    The owner waits on ``done`` (never on the thread: an interrupt inside ``Thread.join`` loses it), looks at
-    `progress` and `preflight`, and may call `stop`. Afterwards ``result`` holds the tuned model, also when the
-    run was stopped or failed with something learned, and ``error`` what went wrong.
+    The owner waits on ``done`` or with `wait` (never on the thread: an interrupt inside ``Thread.join`` loses it),
+    looks at `progress`, `state` and `preflight`, and may call `stop`, `pause`, `resume` and `snapshot`, from any thread
+    and as often as it likes. Afterwards ``result`` holds the tuned model, also when the run was stopped or failed with
+    something learned, and ``error`` what went wrong.
 
     Args:
         options: what to do.
@@ -35,6 +37,8 @@ class Run:
         place: the folder of a run that was cut, to go on from; see `resuming.resume`.
 
     Attributes:
+        id: the run's name in `gpt_magic.runs`, unique among those that are live; there once it was started.
+        started: when; None before.
         done: set when the worker has ended.
         preflight: what is about to happen; None until the data are checked.
         result: the tuned model, None when there is none.
@@ -48,8 +52,10 @@ class Run:
         self.options = options
         self.name = name
         self.output = output
-        self.recorder = Recorder()
+        self.id = output or ""
+        self.started: datetime | None = None
         self.control = Control()
+        self.recorder = Recorder(self.control.clock)
         self.done = threading.Event()
         self.preflight: Preflight | None = None
         self.result: TunedModel | None = None
@@ -59,6 +65,10 @@ class Run:
         self._cut: Path | None = None  # the folder to go on from
         self._keeping: Keeping | None = None
         self._abandoned = False
+        self._waits_for: Run | None = None
+        self._takers: list[Callable[[Taken], None]] = []  # who waits for a snapshot
+        self._ends: list[Callable[[], None]] = []  # what is to be called at the end
+        self._lists = threading.Lock()
         self._worker: threading.Thread | None = None
         self._imports: threading.Thread | None = None
         self._working = threading.Lock()
@@ -71,25 +81,52 @@ class Run:
         self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
         self._imports.start()
         worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
+        if self.started is None:
+            self.started = datetime.now().astimezone()
+            self.id = runs.add(self, self.output)
         worker.start()
         self._worker = worker
 
-    def stop(self) -> None:
-        """Ask the worker to end after the step it is in."""
+    @property
+    def state(self) -> str:
+        """``waiting`` (not begun, or for its turn), ``running``, ``paused``, ``done``, ``stopped`` or ``failed``."""
+        if self.done.is_set():
+            if isinstance(self.error, RunAbandoned):
+                return "stopped"
+            reason = self.result.progress.phase if self.result is not None else "done"
+            return "failed" if self.error is not None else "stopped" if reason == "stopped" else "done"
+        if self.paused:
+            return "paused"
+        return "running" if self.started is not None and self._waits_for is None else "waiting"
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause was asked for and is not over; the worker may still be in its step."""
+        return self.control.paused.is_set() and not self.control.stop.is_set() and not self.done.is_set()
+
+    def pause(self) -> None:
+        """Ask the worker to rest after the step or forward pass that it is in; its memory stays as it is."""
+        self.control.paused.set()
+
+    def stop(self, said: str = "stopping after this step") -> None:
+        """Ask the worker to end after the step it is in; a paused one ends at once."""
         if not self.control.stop.is_set():
-            self.recorder(Phase("stopping after this step; interrupt again to abandon"))
+            self.recorder(Phase(said))
         self.control.stop.set()
 
     def resume(self) -> "Run":
-        """A new run that goes on where this one was stopped or has failed, not started yet.
+        """Let a paused run go on, as if it had never rested; of one that was stopped or has failed, make its successor.
 
-        It goes on from the last checkpoint, and from the start where there was none.
+        Returns:
+            This run while it is live; else a new one, not started yet, that goes on from the last checkpoint, and from
+            the start where there was none.
 
         Raises:
-            DataError: this run is still going on, or has ended well; or another kernel has taken it up.
+            DataError: this run has ended well, or another kernel has taken it up.
         """
+        self.control.paused.clear()
         if not self.done.is_set():
-            raise DataError("the run is still going on: stop it first")
+            return self
         if self.error is None and not self.control.stop.is_set():
             raise DataError("the run has ended: there is nothing to resume")
         place = Place(self._cut) if self._cut is not None and self._cut.exists() else None
@@ -100,9 +137,45 @@ class Run:
         self._abandoned = True
         self.control.stop.set()
 
+    def snapshot(self, take: Callable[[Taken], None]) -> None:
+        """Ask for the best weights so far as a tuned model of its own, while the training goes on.
+
+        Args:
+            take: called once, in the worker's thread, after the step in work (the first, when none was made yet), also
+                while the run is paused between two steps; inside an evaluation after it. It is given the model, or the
+                error that says why there is none. Of a run that has ended it is given the result, at once.
+        """
+        with self._lists:
+            if not self.done.is_set():
+                if not self._takers:  # else one is being made
+                    self.control.wanted.set()
+                self._takers.append(take)
+                return
+        take(self._ended())
+
+    @property
+    def snapshot_wanted(self) -> bool:
+        """Whether a snapshot was asked for that is not there yet."""
+        return bool(self._takers)
+
+    def on_end(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called once ``done`` is set, in the worker's thread; at once when it is set already."""
+        with self._lists:
+            if not self.done.is_set():
+                self._ends.append(call)
+                return
+        call()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the run has ended, at most ``timeout`` seconds; returns whether it has."""
+        return self.done.wait(timeout)
+
     def progress(self) -> Progress:
         """The run as it stands now; safe from any thread."""
-        return self.recorder.progress()
+        now = self.recorder.progress()
+        if not self.paused:
+            return now
+        return replace(now, phase="paused" if self.control.resting else "pausing")
 
     def _work(self) -> None:
         if not self._working.acquire(blocking=False):
@@ -117,7 +190,15 @@ class Run:
             if self._abandoned:
                 self.result = None
             self._let_go()
-            self.done.set()
+            with self._lists:
+                self.done.set()
+                takers, ends = self._takers, self._ends
+                self._takers, self._ends = [], []
+            runs.end(self)
+            for take in takers:
+                take(self._ended())
+            for call in ends:
+                call()
 
     def _let_go(self) -> None:
         """Hold neither the rows nor the folder any longer."""
@@ -169,16 +250,37 @@ class Run:
             torch.set_num_threads(options.threads)  # holds for this thread alone
         check()
         devices = [prepared.machine.device] if prepared.machine.device.type == "cuda" else []
-        if _TRAINING.locked():
-            self.recorder(Phase("waiting for another run to end"))
-        with _TRAINING, torch.random.fork_rng(devices):
+        # torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
+        # draw from each other's numbers.
+        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices):
+            self._waits_for = None
             torch.manual_seed(options.seed)
-            Fit(options, prepared, self.recorder, self.control, self._keep, self.output, self._keeping)()
+            Fit(
+                options, prepared, self.recorder, self.control, self._keep, self._hand_out, self.output, self._keeping
+            )()
         if devices:
             torch.cuda.empty_cache()
 
-    def _keep(self, result: "TunedModel", summary: Summary) -> None:
-        self.result, self.summary = result, summary
+    def _keep(self, result: "TunedModel") -> None:
+        self.result, self.summary = result, result.summary
+
+    def _hand_out(self, taken: Taken) -> None:
+        with self._lists:
+            takers, self._takers = self._takers, []
+        for take in takers:
+            take(taken)
+
+    def _ended(self) -> Taken:
+        """What there is to take of a run that has ended."""
+        if self.result is not None:
+            return self.result
+        return self.error or RunAbandoned("the run has ended without a result")
+
+    def _wait_for(self, other: "Run") -> None:
+        self.control.check()
+        if self._waits_for is not other:
+            self._waits_for = other
+            self.recorder(Phase(f"waiting for {other.id} to end"))
 
     def _say(self, what: str) -> None:
         self.control.check()

@@ -18,7 +18,7 @@ from gpt_magic.tuned import KINDS, TunedModel
 _RECORD = "gpt_magic.json"
 _CARD = "README.md"
 _FORMAT = 1
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_HUB_ID = re.compile(r"(?=.{1,96}$)\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # as long as the hub allows
 
 
 def save(tuned: TunedModel, folder: str | Path) -> Path:

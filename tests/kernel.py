@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
@@ -31,6 +31,7 @@ class Reply:
         displays: contents of the ``display_data`` messages, in order.
         updates: contents of the ``update_display_data`` messages, in order.
         messages: all messages of the cell on the iopub channel, ``comm_open`` and ``status`` among them.
+        closed: all comms that the kernel has closed.
         error_name, error_value, traceback: of the error, empty without one.
         seconds: from the kernel's busy to its idle, by the kernel's own clock; 0 while running.
         interrupt_seconds: from the last `Kernel.interrupt` to idle; None where there was no interrupt.
@@ -45,6 +46,7 @@ class Reply:
     error_name: str = ""
     error_value: str = ""
     traceback: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
     seconds: float = 0.0
     interrupt_seconds: float | None = None
     idle: bool = False
@@ -115,19 +117,34 @@ class Kernel:
 
     Args:
         folder: the kernel's working folder, by default that of the tests.
+        profile: files of the user's IPython profile, name -> text, such as ``ipython_config.py``.
+        packages: a folder of packages that come before those of this interpreter, such as another ipykernel.
+        served: whether a Jupyter server has started it, and so somebody may click.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        profile: Mapping[str, str] | None = None,
+        packages: Path | None = None,
+        *,
+        served: bool = False,
+    ) -> None:
         self._private = tempfile.TemporaryDirectory(prefix="kernel-")
+        for name, text in (profile or {}).items():
+            file = Path(self._private.name) / "profile_default" / name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
         # No folders to look in: what remains is ipykernel's own specification with this interpreter.
         specs = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
         self._manager = KernelManager(
             kernel_spec_manager=specs, connection_file=str(Path(self._private.name) / "connection.json")
         )
-        self._folder = folder
+        self._folder, self._packages, self._served = folder, packages, served
         self._log = Path(self._private.name) / "kernel.log"
         self._client: BlockingKernelClient | None = None
         self._shown: dict[str, list[dict[str, Any]]] = {}
+        self._closed: list[str] = []
         self._current: Reply | None = None
         self._interrupted_at: float | None = None
 
@@ -136,6 +153,12 @@ class Kernel:
         # With MPLBACKEND set, ipykernel leaves its inline backend off, which no user's kernel does.
         environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
         environment["IPYTHONDIR"] = self._private.name
+        environment.pop("JPY_SESSION_NAME", None)
+        if self._served:
+            environment["JPY_SESSION_NAME"] = "films.ipynb"
+        if self._packages is not None:
+            paths = [str(self._packages), environment.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         try:
             with self._log.open("wb") as log:
                 self._manager.start_kernel(
@@ -187,10 +210,16 @@ class Kernel:
             self._settle(reply)
             raise
 
+    def complete(self, code: str) -> list[str]:
+        """The texts that Tab at the end of ``code`` would leave, in the order offered."""
+        content = self.client.complete(code, reply=True, timeout=RUN_SECONDS)["content"]
+        return [code[: content["cursor_start"]] + text + code[content["cursor_end"] :] for text in content["matches"]]
+
     def start(self, code: str) -> Reply:
         """Send a cell and return at once; the reply fills while `wait` or `wait_until` is called."""
         self._interrupted_at = None
-        self._current = Reply(self.client.execute(code, allow_stdin=False, stop_on_error=True))
+        message_id = self.client.execute(code, allow_stdin=False, stop_on_error=True)
+        self._current = Reply(message_id, closed=self._closed)
         return self._current
 
     def interrupt(self) -> None:
@@ -236,6 +265,44 @@ class Kernel:
             self._take(reply, message)
         return reply
 
+    def watch(self, happened: Callable[[], object], seconds: float = RUN_SECONDS) -> None:
+        """Take messages between two cells, such as those of a thread, until ``happened()`` is true.
+
+        Raises:
+            TimeoutError: it was not within ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        while not happened():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"did not happen within {seconds:g} s")
+            try:
+                self._take(Reply(""), self.client.get_iopub_msg(timeout=_POLL_SECONDS))
+            except Empty:
+                continue
+
+    def click(self, comm_id: str, subshell_id: str | None = None) -> float:
+        """Click a button as a frontend does, over a subshell or not; returns when."""
+        content = {"comm_id": comm_id, "data": {"method": "custom", "content": {"event": "click"}}}
+        message = self.client.session.msg("comm_msg", content)
+        if subshell_id is not None:
+            message["header"]["subshell_id"] = subshell_id
+        when = time.time()
+        self.client.shell_channel.send(message)
+        return when
+
+    def make_subshell(self) -> str:
+        """Make a subshell, as JupyterLab does when it first hears of a widget; returns its id."""
+        return str(self._control("create_subshell_request", {})["subshell_id"])
+
+    def end_subshell(self, subshell_id: str) -> None:
+        """End a subshell, as a page that is closed does."""
+        self._control("delete_subshell_request", {"subshell_id": subshell_id})
+
+    def _control(self, request: str, content: dict[str, Any]) -> dict[str, Any]:
+        self.client.control_channel.send(self.client.session.msg(request, content))
+        reply: dict[str, Any] = self.client.control_channel.get_msg(timeout=START_SECONDS)["content"]
+        return reply
+
     def _settle(self, reply: Reply) -> None:
         """Give an interrupted cell a moment to end, so that the next one does not wait behind it."""
         try:
@@ -249,6 +316,8 @@ class Kernel:
         if kind == "update_display_data":  # also from a thread, after the cell that first displayed it
             for output in self._shown.get(content["transient"]["display_id"], []):
                 output.update(data=content["data"], metadata=content["metadata"])
+        if kind == "comm_close":  # from whichever thread
+            self._closed.append(content["comm_id"])
         if message["parent_header"].get("msg_id") != reply.message_id:
             return
         reply.take(message)

@@ -113,9 +113,11 @@ def test_long_contexts_are_read_in_windows() -> None:
 
 
 def test_what_was_cut_is_said(answerers: dict[str, TunedAnswerer]) -> None:
-    with pytest.warns(TruncationWarning, match=r"1 question too long for 64 tokens: only a part was read \(row 0\)"):
+    with pytest.warns(
+        TruncationWarning, match=r"1 row with a question too long for 64 tokens: only a part was read \(row 0\)"
+    ):
         answerers["extract"].ask("Where does it live? " * 20, "The owl lives in house 9.")
-    with pytest.warns(TruncationWarning, match="1 context or question too long for 64 tokens"):
+    with pytest.warns(TruncationWarning, match="1 row with a context or question too long for 64 tokens"):
         answerers["write"].ask("Where does it live?", "The owl lives in house 9. " * 20)
 
 

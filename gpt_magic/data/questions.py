@@ -1,23 +1,29 @@
 """Tables to checked and split questions about contexts. Needs neither torch nor a tokenizer."""
 
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gpt_magic.data.checks import Findings, check_leaks, check_texts, normalise, rows, whole_rows
+import numpy as np
+
+from gpt_magic.data.cells import cells, groups, text_hashes, texts_of, told
+from gpt_magic.data.checks import Findings, check_leaks, check_texts, normalise, rows, whole_positions
 from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.references import locate, read_references
 from gpt_magic.data.sources import read_table
-from gpt_magic.data.splits import split, warn_unvalidated
+from gpt_magic.data.splits import set_aside, warn_unvalidated
 from gpt_magic.data.streams import Say
 from gpt_magic.errors import DataError, plural
+from gpt_magic.lazy import At, mapped, named, take
 from gpt_magic.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_STYLE = "extract"
-_TELL = 1000  # rows between two words of how far a check is
 
 
 @dataclass(frozen=True)
@@ -41,33 +47,46 @@ class Question:
 
 @dataclass(frozen=True)
 class Questions:
-    """Checked questions, in the order of the table, and the table's index values."""
+    """Checked questions, in the order of the table, and the table's index values.
 
-    rows: list[Question]
-    index: list[Any]
+    Of a large table they are read when asked for.
+    """
+
+    rows: Sequence[Question]
+    index: Sequence[Any]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def texts(self) -> list[str]:
+    def texts(self) -> Sequence[str]:
         """The questions with their contexts as plain texts."""
-        return [f"{row.question}\n{row.context}" for row in self.rows]
+        return mapped(lambda row: f"{row.question}\n{row.context}", self.rows)
 
     @property
-    def references(self) -> list[tuple[str, ...]]:
+    def contexts(self) -> Sequence[str]:
+        """What each question is about."""
+        return mapped(attrgetter("context"), self.rows)
+
+    @cached_property
+    def different_contexts(self) -> np.ndarray:
+        """The first row of each context, ``(contexts,)``, ascending."""
+        return groups(text_hashes(self.contexts))[1]
+
+    @property
+    def references(self) -> Sequence[tuple[str, ...]]:
         """The reference answers of each row."""
-        return [row.answers for row in self.rows]
+        return mapped(attrgetter("answers"), self.rows)
 
-    @property
+    @cached_property
     def unanswerable(self) -> int:
         """Rows that have no answer."""
-        return sum(not row.answers for row in self.rows)
+        return sum(not answers for answers in self.references)
 
-    def take(self, positions: Iterable[int]) -> "Questions":
+    def take(self, positions: Iterable[int] | At) -> "Questions":
         """The rows at ``positions``."""
-        chosen = list(positions)
-        return Questions([self.rows[i] for i in chosen], [self.index[i] for i in chosen])
+        at = positions if isinstance(positions, range | np.ndarray) else np.array(list(positions), dtype=np.int64)
+        return Questions(take(self.rows, at), take(self.index, at))
 
 
 @dataclass
@@ -161,60 +180,67 @@ def check_questions(
     all_of = f"all of {question!r}, {context!r} and {answer!r}"
     lacking = f"without one of {all_of[7:]}"
     hints = {answer: " ([] says that there is no answer)"}
-    kept = whole_rows(frame, [question, context, answer], missing, findings, what, all_of, lacking, hints)
-    starts = columns.get("answer_start")
-    places = kept[starts] if starts in kept.columns else [None] * len(kept)
-    found: list[Question] = []
-    index = list(kept.index)
-    said: dict[str, list[Any]] = {"moved": [], "ambiguous": [], "absent": []}
-    usable = []  # positions: several rows may have one name
-    cells = zip(kept[question], kept[context], kept[answer], places, index, strict=True)
-    for done, (asked, text, value, place_of, row) in enumerate(cells):
-        if done and done % _TELL == 0:
-            say(f"checking questions, {done:,} of {len(index):,} rows")
-        references = read_references(value, place_of, f"{what}, row {row}")
-        answers = tuple(reference for reference, _ in references)
-        chosen, start, how = locate(str(text), references) if extracts else ((*answers, "")[0], None, "")
+    at = whole_positions(frame, [question, context, answer], missing, findings, what, all_of, lacking, hints)
+    index, starts = cells(frame.index, at), columns.get("answer_start")
+    looked = mapped(
+        partial(_look, what=what, extracts=extracts),
+        *(texts_of(frame[column], at) for column in (question, context)),
+        cells(frame[answer], at),
+        cells(frame[starts], at) if starts in frame.columns else named(np.zeros(len(index), dtype=np.int8), [None]),
+        index,
+    )
+    said = {how: array("q") for how in ("moved", "ambiguous", "absent")}
+    for place, (_, how) in enumerate(told(looked, "checking questions", say)):
         if how:
-            said[how].append(row)
-        if how != "absent":
-            usable.append(len(found))
-        found.append(Question(str(asked), str(text), answers, chosen, start))
-    _report(said, missing, findings, what)
-    if not usable:
+            said[how].append(place)
+    found = Questions(mapped(itemgetter(0), looked), index)
+    _report({how: take(index, np.array(places)) for how, places in said.items() if places}, missing, findings, what)
+    if not said["absent"]:
+        return found
+    usable = np.delete(np.arange(len(found)), said["absent"])  # positions: several rows may have one name
+    if not len(usable):
         raise DataError(f"{what}: no answer stands in its context; say style = 'write' to learn to write answers")
-    return Questions(found, index).take(usable)
+    return found.take(usable)
 
 
-def _report(said: Mapping[str, list[Any]], missing: str, findings: Findings, what: str) -> None:
-    if said["absent"] and missing == "error":
+def _look(
+    question: str, context: str, answer: Any, start: Any, row: Any, what: str, extracts: bool
+) -> tuple[Question, str]:
+    """A row, and what is to be said of its answer's place, see `references.place`."""
+    references = read_references(answer, start, f"{what}, row {row}")
+    answers = tuple(reference for reference, _ in references)
+    chosen, place, how = locate(context, references) if extracts else ((*answers, "")[0], None, "")
+    return Question(question, context, answers, chosen, place), how
+
+
+def _report(said: Mapping[str, Sequence[Any]], missing: str, findings: Findings, what: str) -> None:
+    absent, moved, ambiguous = (said.get(how, ()) for how in ("absent", "moved", "ambiguous"))
+    if absent and missing == "error":
         raise DataError(
-            f"{what}: the answer does not stand in the context, letter for letter, in {rows(said['absent'])}. Correct "
+            f"{what}: the answer does not stand in the context, letter for letter, in {rows(absent)}. Correct "
             "them, say missing = 'drop' to leave them out, or style = 'write'"
         )
-    if said["absent"]:
-        findings.dropped += len(said["absent"])
+    if absent:
+        findings.dropped += len(absent)
         findings.warnings.append(
-            f"{what}: {plural(len(said['absent']), 'row')} whose answer does not stand in the context left out: "
-            f"{rows(said['absent'])}"
+            f"{what}: {plural(len(absent), 'row')} whose answer does not stand in the context left out: {rows(absent)}"
         )
-    if said["moved"]:
+    if moved:
         findings.warnings.append(
-            f"{what}: {plural(len(said['moved']), 'answer')} not at answer_start; the nearest place was taken "
-            f"({rows(said['moved'])})"
+            f"{what}: {plural(len(moved), 'answer')} not at answer_start; the nearest place was taken ({rows(moved)})"
         )
-    if said["ambiguous"]:
+    if ambiguous:
         findings.warnings.append(
-            f"{what}: {plural(len(said['ambiguous']), 'answer')} several times in the context; the first place was "
-            f"taken, a column answer_start would say which ({rows(said['ambiguous'])})"
+            f"{what}: {plural(len(ambiguous), 'answer')} several times in the context; the first place was "
+            f"taken, a column answer_start would say which ({rows(ambiguous)})"
         )
 
 
 def _check_shared(train: Questions, valid: Questions, findings: Findings) -> None:
     """Warn about validation questions on contexts that training questions are about too."""
-    known = {normalise(row.context) for row in train.rows}
-    shared = [name for row, name in zip(valid.rows, valid.index, strict=True) if normalise(row.context) in known]
-    if shared:
+    known, asked = (text_hashes(mapped(normalise, part.contexts)) for part in (train, valid))
+    shared = take(valid.index, np.flatnonzero(np.isin(asked, known)))
+    if len(shared):
         findings.warnings.append(
             f"{len(shared):,} of {plural(len(valid), 'row')} to validate about contexts of the training data, so "
             f"validation looks better than it is: {rows(shared)}"
@@ -223,9 +249,9 @@ def _check_shared(train: Questions, valid: Questions, findings: Findings) -> Non
 
 def _split(questions: Questions, fraction: float, seed: int) -> tuple[Questions, Questions, str]:
     """Set contexts aside, with all their questions."""
-    same = [0] * len(questions)
-    kept, aside, how = split([row.context for row in questions.rows], same, fraction, seed)
+    same = named(np.zeros(len(questions), dtype=np.int8), [0])
+    held, how = set_aside(questions.contexts, same, fraction, seed)
     how = how.partition(", copies")[0].replace("stratified", "random").replace("texts", "contexts")
-    if aside:
+    if held.any():
         how += ", by context"
-    return questions.take(kept), questions.take(aside), how
+    return questions.take(np.flatnonzero(~held)), questions.take(np.flatnonzero(held)), how

@@ -82,7 +82,9 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _is_nothing(value: Any) -> bool:
-    return value is None or value != value
+    import pandas as pd
+
+    return value is None or value is pd.NA or value != value
 
 
 def _whole(value: Any, where: str) -> int | None:

@@ -11,17 +11,6 @@ from gpt_magic.lazy import mapped
 from gpt_magic.options import Options
 
 
-def split(
-    texts: Sequence[Text],
-    labels: Sequence[Hashable],
-    fraction: float,
-    seed: int,
-) -> tuple[list[int], list[int], str]:
-    """`set_aside` as lists: positions of the training rows, of the validation rows, both ascending, and how."""
-    held, how = set_aside(texts, labels, fraction, seed)
-    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist(), how
-
-
 def set_aside(
     texts: Sequence[Text],
     labels: Sequence[Hashable],
@@ -86,7 +75,7 @@ def _unlearned(trains: np.ndarray, classes: np.ndarray, needed: Sequence[Collect
 
 
 def warn_unvalidated(options: Options, how: str, findings: Findings) -> None:
-    """Say what it means that no row validates; ``how`` is what `split` said.
+    """Say what it means that no row validates; ``how`` is what `set_aside` said.
 
     Raises:
         OptionError: the run's end would depend on them.

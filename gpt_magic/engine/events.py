@@ -5,6 +5,7 @@ A worker has the signature ``worker(job, emit, control)``: it calls ``emit(event
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,7 +132,14 @@ class Tried:
         return trials_html(self)
 
 
-Event = Phase | Planned | Stepped | Evaluated | Sampled | Tried
+@dataclass(frozen=True)
+class Warned:
+    """Something that the report has to say, in one sentence: memory ran out and the rows go in smaller passes."""
+
+    line: str
+
+
+Event = Phase | Planned | Stepped | Evaluated | Sampled | Tried | Warned
 Emit = Callable[[Event], None]
 
 
@@ -139,13 +147,61 @@ class StopRequested(Exception):
     """Raised inside long work between two steps, such as an evaluation, when a stop was asked for."""
 
 
+_LOOK = 0.02  # seconds between two looks of a paused worker
+
+
 @dataclass
 class Control:
-    """What the owner of a run can ask of its worker; looked at once a step, so a step is never half done."""
+    """What the owner of a run can ask of its worker, from any thread.
+
+    The worker looks between two steps (`rest`) and, in long work such as an evaluation, between two forward passes
+    (`check`), so a step is never half done.
+
+    Attributes:
+        stop: end after the step in work; a paused worker wakes up for it.
+        paused: do nothing for as long as it is set.
+        wanted: hand out a copy of the best weights when the step in work is done.
+    """
 
     stop: threading.Event = field(default_factory=threading.Event)
+    paused: threading.Event = field(default_factory=threading.Event)
+    wanted: threading.Event = field(default_factory=threading.Event)
+    _rests: tuple[float, float | None] = (0.0, None)  # seconds of the pauses that are over, and when this one began
 
     def check(self) -> None:
-        """Raise `StopRequested` when a stop was asked for."""
+        """Wait while paused.
+
+        Raises:
+            StopRequested: a stop was asked for.
+        """
+        self.rest()
         if self.stop.is_set():
             raise StopRequested
+
+    def rest(self, hand_out: Callable[[], object] | None = None) -> None:
+        """Wait while paused, unless a stop is asked for; ``hand_out`` is called when a copy of the weights is wanted.
+
+        Without it a copy that is wanted has to wait.
+        """
+        while not self.stop.is_set():
+            if hand_out is not None and self.wanted.is_set():
+                self.wanted.clear()
+                hand_out()
+            if not self.paused.is_set():
+                break
+            if not self.resting:
+                self._rests = (self._rests[0], time.perf_counter())
+            self.stop.wait(_LOOK)
+        before, since = self._rests
+        if since is not None:
+            self._rests = (before + time.perf_counter() - since, None)
+
+    @property
+    def resting(self) -> bool:
+        """Whether the worker has come to the pause that was asked for."""
+        return self._rests[1] is not None
+
+    def clock(self) -> float:
+        """Seconds that go on while the worker works, and stand still while it rests."""
+        rested, since = self._rests
+        return (time.perf_counter() if since is None else since) - rested

@@ -1,7 +1,7 @@
 """What a training run is told: everything that the loop reads."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +34,12 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers that a training run needs, all settled."""
+    """The numbers that a training run needs, all settled.
+
+    Attributes:
+        rows_at_once: most rows in one forward pass; 0 for ``batch_size``.
+        checkpointing: ``on``, ``off``, or ``auto``: where one row alone does not fit without.
+    """
 
     steps: int
     batch_size: int
@@ -49,11 +54,26 @@ class Settings:
     seed: int
     optimizer: str = "adamw"
     open_end: bool = False  # ``steps`` is only the most: the run ends when the validation rows do no better
+    rows_at_once: int = 0
+    checkpointing: str = "auto"
 
     @property
     def rows_per_step(self) -> int:
         """The effective batch size."""
         return self.batch_size * self.accumulate
+
+
+@dataclass
+class Passes:
+    """How a step's rows are cut into forward passes; made smaller where memory runs out.
+
+    Attributes:
+        rows: most rows in one forward pass.
+        checkpointing: whether blocks keep their inputs alone and are computed again in the backward pass.
+    """
+
+    rows: int
+    checkpointing: bool = False
 
 
 @dataclass
@@ -65,9 +85,11 @@ class Job:
         objective: the task's loss.
         train: the rows to learn from.
         evaluate: scores the validation rows; None when there are none.
+        snapshot: called when a copy of the best weights is wanted, with what makes one and the outcome so far.
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
+        passes: how its rows are cut; at first as the settings say.
         checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
     """
 
@@ -80,4 +102,11 @@ class Job:
     sample: Callable[[], tuple[tuple[str, str], ...]] | None = None
     hidden: Hidden = hidden_packed
     checkpoints: Checkpoints | None = None
+    snapshot: Callable[[Callable[[], nn.Module], Any], None] | None = None
     measure: str = "loss"
+    passes: Passes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.passes = Passes(
+            self.settings.rows_at_once or self.settings.batch_size, self.settings.checkpointing == "on"
+        )

@@ -5,11 +5,33 @@ Which routines are used depends on the machine and not on a timing, so a run can
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_IN_BF16: ContextVar[bool] = ContextVar("products in bf16", default=False)
+
+
+@contextmanager
+def bf16_products() -> Iterator[None]:
+    """Within it `fast_kernels` computes a model's products in bfloat16, on CPUs; nothing else becomes less exact.
+
+    Weights, their gradients, the residual stream, norms and losses stay in float32. torch's own autocast does the same
+    and is slower on CPUs (benchmarks/LOG.md).
+    """
+    before = _IN_BF16.set(True)
+    try:
+        yield
+    finally:
+        _IN_BF16.reset(before)
+
+
+def in_bf16(device: torch.device) -> bool:
+    """Whether products on ``device`` are computed in bfloat16 by the routines here."""
+    return _IN_BF16.get() and device.type == "cpu"
 
 
 @contextmanager
@@ -19,8 +41,12 @@ def fast_kernels(model: nn.Module) -> Iterator[None]:
     Backward passes of what was computed within it may come later.
     """
     swapped = []
+    trunk: Any = getattr(model, "base_model", model)
+    blocks = set(trunk.modules())
+    # Attention of other families mixes types that only autocast would bring together.
+    stays = getattr(getattr(trunk, "config", None), "model_type", "") == "gpt2"
     for module in model.modules():
-        forward = _faster(module)
+        forward = _faster(module, module in blocks, stays)
         if forward is not None and "forward" not in vars(module):  # else somebody has swapped it already
             module.forward = forward
             swapped.append(module)
@@ -31,8 +57,8 @@ def fast_kernels(model: nn.Module) -> Iterator[None]:
             vars(module).pop("forward", None)
 
 
-def _faster(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """What to compute instead of ``module``'s own forward, if anything."""
+def _faster(module: nn.Module, in_trunk: bool, stays: bool) -> Callable[[Tensor], Tensor] | None:
+    """What to compute instead of ``module``'s own forward, if anything; results in bfloat16 may stay so."""
     new_gelu, conv1d = _transformers_types()
     kind = type(module)  # not isinstance: a subclass may compute something else
     if kind is new_gelu:
@@ -40,13 +66,18 @@ def _faster(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     if kind is not conv1d and kind is not nn.Linear:
         return None
     weight: Any = module.weight
-    if not onednn_is_faster() or weight.device.type != "cpu" or weight.dtype != torch.float32:
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return None
-    if torch.is_autocast_enabled("cpu"):
+    if in_bf16(weight.device):
+        # Logits of GPT-2 are around -100, where bfloat16 has steps of a half: the head's are computed in float32.
+        how = partial(bf16_product, stays=stays) if in_trunk else bf16_gradients
+    elif onednn_is_faster():
+        how = product
+    else:
         return None
     if kind is conv1d:
-        return lambda x: product(x, module.weight, module.bias)  # type: ignore[arg-type]
-    return lambda x: product(x, module.weight.t(), module.bias)  # type: ignore[operator, arg-type]
+        return lambda x: how(x, module.weight, module.bias)  # type: ignore[arg-type]
+    return lambda x: how(x, module.weight.t(), module.bias)  # type: ignore[operator, arg-type]
 
 
 @cache
@@ -116,3 +147,54 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x @ weight.T + bias``: the linear layer that torch's own compiler puts in for a constant weight."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
+
+
+def bf16_product(x: Tensor, weight: Tensor, bias: Tensor | None = None, stays: bool = True) -> Tensor:
+    """``x @ weight + bias`` in bfloat16; gradients are in the type of what they are of.
+
+    Args:
+        x: ``(..., in)``, float32 or bfloat16.
+        weight: ``(in, out)``, float32, in any memory order.
+        bias: ``(out,)``, float32.
+        stays: whether the result stays in bfloat16, else it is given in float32.
+
+    Returns:
+        ``(..., out)``.
+    """
+    out: Tensor = _Bf16Product.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
+    return (out if stays else out.float()).view(*x.shape[:-1], weight.shape[1])
+
+
+def bf16_gradients(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight + bias`` in float32, of which the gradients are computed in bfloat16; see `bf16_product`."""
+    out: Tensor = _Bf16Gradients.apply(x.reshape(-1, x.shape[-1]), weight, bias)  # type: ignore[no-untyped-call]
+    return out.view(*x.shape[:-1], weight.shape[1])
+
+
+class _Bf16Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.kind = x.dtype
+        x, weight = x.bfloat16(), weight.bfloat16()
+        ctx.save_for_backward(x, weight)
+        return x @ weight if bias is None else torch.addmm(bias.bfloat16(), x, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        grad = grad.bfloat16()
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        return (
+            (grad @ weight.t()).to(ctx.kind) if for_x else None,
+            (x.t() @ grad).float() if for_weight else None,
+            grad.sum(0, dtype=torch.float32) if for_bias else None,
+        )
+
+
+class _Bf16Gradients(_Bf16Product):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.kind = x.dtype
+        ctx.save_for_backward(x.bfloat16(), weight.bfloat16())
+        return _onednn(x, weight.t(), bias) if onednn_is_faster() else nn.functional.linear(x, weight.t(), bias)

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
-from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.job import Job, Passes, Settings
 from gpt_magic.engine.schedule import Course, build_optimizer
 from gpt_magic.engine.step import accumulate_gradients, clip
 
@@ -24,7 +25,7 @@ class Outcome:
     """How a run ended; the model holds the weights of ``kept_step``.
 
     Attributes:
-        reason: ``done``, ``stopped``, ``early_stop`` or ``failed``.
+        reason: ``done``, ``stopped``, ``early_stop`` or ``failed``; ``snapshot`` of a run that goes on.
         step, steps: optimizer steps made and planned; 0 were planned while the end is open.
         kept_step: the step whose weights were kept: the best on the validation rows, or the last step.
         metrics: the evaluation at ``kept_step``; empty when there was none.
@@ -42,7 +43,7 @@ class Outcome:
 
 
 def train(job: Job, emit: Emit, control: Control) -> Outcome:
-    """Train ``job.model`` in place, report every step to ``emit``, end when ``control.stop`` is set.
+    """Train ``job.model`` in place, report every step to ``emit``, do between two steps what ``control`` asks for.
 
     Whatever ends the run, the model is left with the best weights it had: those that did best on the validation rows
     when there was an evaluation, else those of the last whole step.
@@ -52,10 +53,10 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     per_epoch = steps_per_epoch(len(job.train), settings.rows_per_step)
     course = Course(optimizer, settings, per_epoch)
     lengths = job.train.lengths()
-    keeper = _Keeper(model, job.measure)
+    keeper = _Keeper(model, job.measure, control.clock)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
-    kept = _Kept(job.checkpoints, model, optimizer, course, keeper)
+    kept = _Kept(job.checkpoints, model, optimizer, course, keeper, job.passes)
     if saved := kept.load():
         step, seconds, due = saved
     emit(Planned(course.steps, per_epoch, len(job.train)))
@@ -66,12 +67,13 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
             reason, ahead = "early_stop", islice(ahead, 0)
         due = False
         for rows in course.up_to_end(ahead, step):
+            _between_steps(job, control, keeper, course, step, seconds)
             if control.stop.is_set():
                 reason = "stopped"
                 break
             began = time.perf_counter()
             model.train()
-            loss = accumulate_gradients(job, rows, lengths, step + 1)
+            loss = accumulate_gradients(job, rows, lengths, step + 1, emit)
             norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
             rate = course.rate
             optimizer.step()
@@ -82,6 +84,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
             seconds += took
             emit(Stepped(step, step / per_epoch, loss, rate, norm, int(lengths[rows].sum()), took))
             due = _evaluation_due(step, per_epoch, course.last, settings.eval_every)
+            _between_steps(job, control, keeper, course, step, seconds)  # an evaluation may be long
             if due and _enough(job, keeper, course, step, per_epoch, emit):
                 reason = "early_stop"
                 break
@@ -99,6 +102,17 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
         kept.save(step, seconds, due)
     kept_step, metrics = keeper.restore(step)
     return Outcome(reason, step, course.steps, kept_step, metrics, seconds, error)
+
+
+def _between_steps(job: Job, control: Control, keeper: "_Keeper", course: Course, step: int, seconds: float) -> None:
+    """Rest while the run is paused; hand out the best weights where they are wanted."""
+
+    def hand_out() -> None:
+        assert job.snapshot is not None
+        kept_step, metrics = keeper.kept(step)
+        job.snapshot(keeper.copy, Outcome("snapshot", step, course.steps, kept_step, metrics, seconds))
+
+    control.rest(hand_out if step and job.snapshot is not None else None)
 
 
 def _enough(job: Job, keeper: "_Keeper", course: Course, step: int, per_epoch: int, emit: Emit) -> bool:
@@ -138,15 +152,15 @@ def _evaluation_due(step: int, per_epoch: int, last: int, every: int) -> bool:
 class _Keeper:
     """Keeps a copy of the weights that did best on the validation rows: those with the lowest ``measure``."""
 
-    def __init__(self, model: nn.Module, measure: str) -> None:
-        self.model, self.measure = model, measure
+    def __init__(self, model: nn.Module, measure: str, clock: Callable[[], float]) -> None:
+        self.model, self.measure, self.clock = model, measure, clock
         self.step = 0  # of the best weights so far
         self._best: dict[str, Tensor] = {}
         self._metrics: Mapping[str, Any] = {}
         self._lowest = float("inf")
 
     def evaluated(self, step: int, epoch: float, evaluate: Callable[[], Mapping[str, Any]], emit: Emit) -> None:
-        began = time.perf_counter()
+        began = self.clock()
         metrics = evaluate()
         value = metrics[self.measure]
         lowest = value if np.isfinite(value) else float("inf")
@@ -154,7 +168,7 @@ class _Keeper:
         if best:
             self.step, self._metrics, self._lowest = step, metrics, lowest
             self._best = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
-        emit(Evaluated(step, epoch, metrics, best, time.perf_counter() - began))
+        emit(Evaluated(step, epoch, metrics, best, self.clock() - began))
 
     def put_back(self) -> None:
         """Go on from the best weights."""
@@ -162,12 +176,21 @@ class _Keeper:
 
     def restore(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
         """Put the best weights back; returns their step and metrics (the last step's when none was evaluated)."""
-        if not self._metrics:
-            return last_step, {}
-        if self.step != last_step:
+        if self._metrics and self.step != last_step:
             self.model.load_state_dict(self._best)
         self._best = {}
-        return self.step, self._metrics
+        return self.kept(last_step)
+
+    def kept(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
+        """Step and metrics of the best weights; the last step's when none was evaluated."""
+        return (self.step, self._metrics) if self._metrics else (last_step, {})
+
+    def copy(self) -> nn.Module:
+        """A model of its own with the best weights so far; those of now when none was evaluated."""
+        twin = deepcopy(self.model)
+        if self._metrics:
+            twin.load_state_dict(self._best)
+        return twin.eval()
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
@@ -189,6 +212,7 @@ class _Kept:
     optimizer: torch.optim.Optimizer
     course: Course
     keeper: _Keeper
+    passes: Passes  # other passes round otherwise
 
     def due(self) -> bool:
         return self.checkpoints is not None and self.checkpoints.due()
@@ -197,7 +221,7 @@ class _Kept:
         if self.checkpoints is not None:
             parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "course")}
             clock = {"step": step, "seconds": seconds, "due": due}
-            self.checkpoints.save({**parts, "keeper": self.keeper.state(), **clock})
+            self.checkpoints.save({**parts, "keeper": self.keeper.state(), "passes": dict(vars(self.passes)), **clock})
 
     def load(self) -> tuple[int, float, bool] | None:
         """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
@@ -206,4 +230,5 @@ class _Kept:
         for name in ("model", "optimizer", "course"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
+        self.passes.__dict__.update(state.get("passes", {}))
         return state["step"], state["seconds"], state.get("due", False)

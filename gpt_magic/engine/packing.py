@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.kernels import fast_kernels
+from gpt_magic.engine.kernels import fast_kernels, in_bf16
 from gpt_magic.engine.layout import Layout, Queries, like_lengths
 
 ATTENTION = "gpt_magic_packed"
@@ -26,6 +26,9 @@ KNOWN = frozenset({"gpt2"})
 
 # The share of scored tokens up to which the last block is computed at these alone.
 FEW = 0.75
+
+# Tokens of the longest row up to which attention in bfloat16 is computed as plain products.
+SHORT = 256
 
 
 def packed_attention(
@@ -67,11 +70,35 @@ def packed_attention(
         asking, seen = packed_queries.layout, packed_queries.seen
         query = query.index_select(2, packed_queries.at)
     keys, values = packed_layout.side_by_side(key), packed_layout.side_by_side(value)
-    out = [
-        nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None, scale=scaling)
-        for q, k, v, mask in zip(asking.side_by_side(query), keys, values, seen, strict=True)
-    ]
+    out = []
+    for q, k, v, mask in zip(asking.side_by_side(query), keys, values, seen, strict=True):
+        if mask is None and in_bf16(q.device) and q.shape[2] <= SHORT:
+            out.append(short_attention(q, k, v, dropout, scaling))
+        else:
+            causal = mask is None
+            out.append(nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scaling))
     return asking.one_after_another(out), None
+
+
+def short_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None) -> Tensor:
+    """Causal attention of rows of up to `SHORT` tokens as plain products, for bfloat16 on CPUs.
+
+    There the backward pass of torch's fused attention is slower than in float32 (benchmarks/LOG.md); this one is
+    faster, and keeps the weights of all pairs of tokens for it.
+
+    Args:
+        query, key, value: ``(rows, heads, tokens, head size)``.
+        scaling: of the products of queries and keys; None for 1 / sqrt(head size).
+
+    Returns:
+        ``(rows, heads, tokens, head size)``.
+    """
+    longest = query.shape[2]
+    unseen = torch.full((longest, longest), float("-inf"), dtype=query.dtype).triu(1)
+    q, k, v = (part.flatten(0, 1) for part in (query, key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    shares = torch.baddbmm(unseen.expand(len(q), -1, -1), q, k.transpose(1, 2), alpha=scale).softmax(-1)
+    return torch.bmm(nn.functional.dropout(shares, dropout, dropout > 0), v).view(query.shape)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gpt_magic.engine.kernels import bf16_products
 from gpt_magic.errors import OptionError
 
 
@@ -14,7 +15,7 @@ class Machine:
 
     Attributes:
         device: the torch device.
-        precision: ``fp32`` or ``bf16`` (matrix products under autocast; weights stay in fp32).
+        precision: ``fp32`` or ``bf16`` (matrix products, in training and its evaluations; weights stay in fp32).
         why: the reason, for the report.
     """
 
@@ -24,9 +25,11 @@ class Machine:
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context that forward passes run in."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        if self.precision != "bf16":
+            return nullcontext()
+        if self.device.type == "cpu":
+            return bf16_products()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 
 def choose_machine(device: str, precision: str) -> Machine:
@@ -40,9 +43,7 @@ def choose_machine(device: str, precision: str) -> Machine:
     if precision == "bf16" and not able:
         raise OptionError(f"precision = 'bf16': {why}; use fp32 or auto")
     if precision == "auto":
-        precision = "bf16" if able and chosen.type == "cuda" else "fp32"
-        if chosen.type == "cpu":  # bf16 gains little even where it is native (benchmarks/LOG.md)
-            why = "the default on CPUs"
+        precision = "bf16" if able else "fp32"
     return Machine(chosen, precision, why)
 
 
@@ -72,5 +73,5 @@ def _bf16(device: torch.device) -> tuple[bool, str]:
         return able, f"{name} {'has' if able else 'has no'} native bf16"
     if device.type == "cpu":
         able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        return able, "this CPU has native bf16" if able else "this CPU has no native bf16 and would be far slower"
+        return able, "this CPU has native bf16" if able else "this CPU has no native bf16, which would be far slower"
     return False, "bf16 is not used on Apple GPUs"

@@ -1,6 +1,8 @@
 """One optimizer step's gradients: forward and backward through its rows, in as many passes as fit."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,36 +10,109 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded, forward_passes
-from gpt_magic.engine.job import Job
+from gpt_magic.engine.checkpoint import random_state, restore_random_state
+from gpt_magic.engine.checkpointing import checkpointed
+from gpt_magic.engine.events import Emit, Phase, Warned
+from gpt_magic.engine.job import Job, Passes
 from gpt_magic.engine.kernels import fast_kernels
-from gpt_magic.errors import TrainingError, listing
+from gpt_magic.engine.memory import let_go
+from gpt_magic.errors import TrainingError, listing, out_of_memory, plural
 
 
-def accumulate_gradients(job: Job, rows: Sequence[int], lengths: np.ndarray, step: int) -> float:
+def accumulate_gradients(
+    job: Job, rows: Sequence[int], lengths: np.ndarray, step: int, emit: Emit = lambda _: None
+) -> float:
     """Backward through one step's rows; returns their mean loss.
 
-    The sum is divided by the weight of the whole step, so the gradient does not depend on how the rows
-    are cut into forward passes (a mean of means would).
+    The sum is divided by the weight of the whole step, so the gradient does not depend on how the rows are cut into
+    forward passes (a mean of means would). So where memory runs out the step is made anew with half as many rows a
+    pass, and where one row is too many, with blocks that are computed twice; later steps stay with what fitted.
+
+    Args:
+        emit: told when memory ran out.
+
+    Raises:
+        TrainingError: the loss is not finite, or one row alone does not fit.
     """
-    targets = {row: job.train.targets[row] for row in rows}
-    # Rows that all weigh nothing teach nothing: their sum is 0 whatever it is divided by.
-    total = float(sum(job.objective.weights(target).sum() for target in targets.values())) or 1.0
-    device = job.machine.device
-    loss = 0.0
+    before, random = replace(job.passes), random_state()
+    while True:
+        cut = step_passes(job, rows, lengths)
+        try:
+            loss = _accumulate(job, cut, step)
+        except (RuntimeError, MemoryError) as failure:
+            if not out_of_memory(failure):
+                raise
+            said = " ".join(str(failure).split())[:200]
+        else:
+            if job.passes != before:
+                emit(
+                    Warned(f"memory ran out at step {step}: since then {_told(job.passes)}; the gradients are the same")
+                )
+                emit(Phase(f"training, {_told(job.passes)}"))
+            return loss
+        # Only now, outside of the except clause, are the failure's frames gone, which held the tensors of the pass.
+        job.model.zero_grad(set_to_none=True)
+        let_go(job.machine.device)
+        restore_random_state(random)
+        _make_smaller(job, cut, step, said)
+
+
+def step_passes(job: Job, rows: Sequence[int], lengths: np.ndarray) -> list[list[int]]:
+    """The forward passes of one step's rows."""
     scored = np.fromiter((len(job.train.scored[row]) for row in rows), dtype=np.int64, count=len(rows))
-    for some in forward_passes(rows, lengths, job.settings.batch_size, scored * job.objective.outputs):
-        with job.machine.autocast(), fast_kernels(job.model):  # for the head too
-            hidden = job.hidden(job.model, [job.train.ids[r] for r in some], [job.train.scored[r] for r in some])
-            expected = torch.from_numpy(np.concatenate([targets[r] for r in some])).to(device)
-            losses = job.objective.losses(job.model, hidden, expected)
-        part = losses.sum() / total
-        value = float(part.detach())
-        if not np.isfinite(value):
-            bad = _rows_not_finite(losses, some, job.train)
-            raise TrainingError(f"the loss is {value} at step {step} (rows {listing(bad)}): {_ADVICE}")
-        part.backward()  # type: ignore[no-untyped-call]
-        loss += value
-    return loss
+    return forward_passes(rows, lengths, job.passes.rows, scored * job.objective.outputs)
+
+
+def pass_losses(job: Job, rows: Sequence[int]) -> Tensor:
+    """One forward pass: the weighted losses of all scored positions of the rows, ``(scored,)``."""
+    train = job.train
+    with (
+        job.machine.autocast(),
+        fast_kernels(job.model),  # for the head too
+        checkpointed(job.model) if job.passes.checkpointing else nullcontext(),
+    ):
+        hidden = job.hidden(job.model, [train.ids[row] for row in rows], [train.scored[row] for row in rows])
+        expected = torch.from_numpy(np.concatenate([train.targets[row] for row in rows])).to(hidden.device)
+        return job.objective.losses(job.model, hidden, expected)
+
+
+def _accumulate(job: Job, cut: Sequence[Sequence[int]], step: int) -> float:
+    targets = (job.train.targets[row] for rows in cut for row in rows)
+    # Rows that all weigh nothing teach nothing: their sum is 0 whatever it is divided by.
+    total = float(sum(job.objective.weights(target).sum() for target in targets)) or 1.0
+    return sum(_one_pass(job, rows, total, step) for rows in cut)
+
+
+def _one_pass(job: Job, rows: Sequence[int], total: float, step: int) -> float:
+    losses = pass_losses(job, rows)
+    part = losses.sum() / total
+    value = float(part.detach())
+    if not np.isfinite(value):
+        bad = _rows_not_finite(losses, rows, job.train)
+        raise TrainingError(f"the loss is {value} at step {step} (rows {listing(bad)}): {_ADVICE}")
+    part.backward()  # type: ignore[no-untyped-call]
+    return value
+
+
+def _make_smaller(job: Job, cut: Sequence[Sequence[int]], step: int, said: str) -> None:
+    """Let the next try take less memory than ``cut``, whose largest pass did not fit."""
+    passes, most = job.passes, max(map(len, cut))
+    if most > 1:
+        passes.rows = most // 2
+    elif job.settings.checkpointing == "auto" and not passes.checkpointing:
+        passes.checkpointing = True
+    else:
+        longest = max(len(job.train.ids[row]) for rows in cut for row in rows)
+        off = "" if passes.checkpointing else ", say checkpointing = 'on'"
+        raise TrainingError(
+            f"memory ran out at step {step} with one row of {plural(longest, 'token')} at a time: lower max_length, "
+            f"take a smaller base{off} ({said})"
+        )
+
+
+def _told(passes: Passes) -> str:
+    twice = ", blocks computed twice" if passes.checkpointing else ""
+    return f"{plural(passes.rows, 'row')} at a time{twice}"
 
 
 _ADVICE = "the last good weights are kept; lower learning_rate, or look at these rows"

@@ -11,7 +11,7 @@ from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.ragged import lengths
 
-_ROWS_A_PASS = 256
+ROWS_A_PASS = 256
 _WINDOW = 16_384  # rows among which those of like lengths are looked for
 
 
@@ -79,7 +79,7 @@ def _outputs(
 ) -> Iterator[tuple[list[int], np.ndarray]]:
     """Numbers of rows, and the outputs at the positions ``at`` of each, one after another, ``(scored, outputs)``."""
     tokens = lengths(ids)
-    passes = (rows for window in windows(len(ids), _WINDOW) for rows in forward_passes(window, tokens, _ROWS_A_PASS))
+    passes = (rows for window in windows(len(ids), _WINDOW) for rows in forward_passes(window, tokens, ROWS_A_PASS))
     training = model.training
     model.eval()
     try:

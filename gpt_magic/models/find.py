@@ -18,6 +18,8 @@ _WEIGHTS = "model.safetensors"
 # What a GPT needs from a hub repository; keeps out the same weights in other formats.
 _HUB_FILES = ["config.json", "generation_config.json", "tokenizer*", "vocab.json", "merges.txt"]
 _HUB_WEIGHTS = "model*.safetensors*"  # and the index of a model in several files
+# Bytes to download of the models that are tried first.
+_USUAL = {"distilgpt2": 353_000_000, "gpt2": 548_000_000, "gpt2-medium": 1_520_000_000}
 _HUB_FILES += ["special_tokens_map.json", "added_tokens.json"]
 
 
@@ -39,6 +41,57 @@ class Base:
 def shipped() -> list[str]:
     """Names of the models inside the package: pretrained ones, and ``scratch`` (nano's shape, random weights)."""
     return [*(["nano"] if (SHIPPED / "nano" / _WEIGHTS).exists() else []), "scratch"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A base model that can be offered by its name.
+
+    Attributes:
+        size: bytes of its weights; 0 where there are none.
+        here: whether it is on this disk.
+    """
+
+    name: str
+    size: int
+    here: bool
+
+
+def known_bases() -> list[Known]:
+    """The models that ship, those of the hub that are on this disk, and the usual ones that are not."""
+    weights = SHIPPED / "nano" / _WEIGHTS
+    own = [Known(name, weights.stat().st_size if name == "nano" else 0, here=True) for name in shipped()]
+    cached = sorted(_cached(), key=lambda known: known.size)
+    here = {known.name for known in cached}
+    return [*own, *cached, *(Known(name, size, here=False) for name, size in _USUAL.items() if name not in here)]
+
+
+def _cached() -> Iterator[Known]:
+    """Models of the hub's cache with safetensors weights and the tokenizer of a text model."""
+    from huggingface_hub import constants
+
+    for folder in Path(constants.HF_HUB_CACHE).glob("models--*"):
+        snapshots = sorted((folder / "snapshots").glob("*"), key=lambda path: path.stat().st_mtime)
+        for files in snapshots[-1:]:
+            size = sum(file.stat().st_size for file in files.glob("model*.safetensors") if file.exists())
+            if size and (files / "config.json").exists() and any(files.glob("tokenizer*")):
+                yield Known(folder.name.removeprefix("models--").replace("--", "/"), size, here=True)
+
+
+def folders(beginning: str) -> list[str]:
+    """Folders with a saved model whose paths begin so, and, behind a slash, folders on the way to them."""
+    above, slash, _ = beginning.rpartition("/")
+    try:
+        inside = sorted(path for path in Path(above + slash or ".").expanduser().iterdir() if path.is_dir())
+    except OSError:
+        return []
+    shown = [path for path in inside if not path.name.startswith(".")]
+    found = [f"{above}{slash}{path.name}" for path in shown if _is_saved(path)]
+    return [*found, *(f"{above}{slash}{path.name}/" for path in shown if slash and not _is_saved(path))]
+
+
+def _is_saved(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
 def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights: bool = True) -> Base:

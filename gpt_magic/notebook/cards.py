@@ -4,10 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.errors import plural
+from gpt_magic.errors import clean, plural
 from gpt_magic.notebook.markup import (
     BORDER,
-    clean,
     esc,
     facts_table,
     frame,
@@ -106,6 +105,12 @@ def card_html(summary: Summary) -> str:
 
 def _marked(cell: str) -> str:
     return f"<strong>{cell}</strong>" if cell.startswith("★") else cell
+
+
+def error_html(error: Exception) -> str:
+    """What a run behind a finished cell ended with; a run in a cell raises it."""
+    said = f"<strong>{esc(type(error).__name__)}</strong>: {say(error, 600)}"
+    return frame(f'<div role="alert" style="border-left:3px solid #d55e00;padding-left:10px">✗ {said}</div>')
 
 
 def card_text(summary: Summary) -> str:

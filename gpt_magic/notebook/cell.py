@@ -17,6 +17,7 @@ from gpt_magic.options import find, table
 from gpt_magic.values import expected
 
 _SWITCHES = ("help", "traceback")  # flags of the magic itself, not options of a run
+ORDERS = ("stop", "pause", "resume", "status", "show")  # what is told a run that is there already, as flags
 _FLAG = re.compile(r"-(?![\d.])")  # -o and --epochs, but not -1
 
 
@@ -28,11 +29,14 @@ class Request:
         values: option -> value.
         data_name: the data as the user calls them, None when they are an expression.
         switches: the magic's own flags that were given.
+        order: one of `ORDERS` instead of a run to begin, for the run ``run_name`` or, when that is None, the latest.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     data_name: str | None = None
     switches: set[str] = field(default_factory=set)
+    order: str = ""
+    run_name: str | None = None
 
 
 def read_cell(line: str, body: str | None, namespace: Mapping[str, Any]) -> Request:
@@ -47,7 +51,9 @@ def read_cell(line: str, body: str | None, namespace: Mapping[str, Any]) -> Requ
         OptionError: with the line or option that is wrong and what to write instead.
     """
     request = read_line(line, namespace)
-    if "help" in request.switches:
+    if request.order and (body or "").strip():
+        raise OptionError(f"--{request.order} takes no body: write %finetune --{request.order} in a cell of its own")
+    if "help" in request.switches or request.order:
         return request
     for name, (value, source) in read_body(body or "", namespace).items():
         if name in request.values:
@@ -65,6 +71,8 @@ def read_line(line: str, namespace: Mapping[str, Any]) -> Request:
     if "-h" in words or "--help" in words:
         return Request(switches={"help"})  # whatever else is right or wrong
     request = Request()
+    if orders := [word for word in words if word.startswith("--") and word[2:] in ORDERS]:
+        return _read_order(orders[0][2:], [word for word in words if word != "--traceback"])
     position = 0
     while position < len(words):
         word = words[position]
@@ -91,6 +99,18 @@ def read_line(line: str, namespace: Mapping[str, Any]) -> Request:
             position += 1
         _put(request, name, parse_value(name, text, namespace), text)
     return request
+
+
+def _read_order(order: str, words: list[str]) -> Request:
+    """``--stop [NAME]``, which stands alone."""
+    names = [word for word in words if word != f"--{order}"]
+    if words[0] != f"--{order}" or any(_FLAG.match(word) for word in names):
+        raise OptionError(f"--{order} stands alone, with the name of a run at most: %finetune --{order} [NAME]")
+    if order == "status" and names:
+        raise OptionError("--status lists all runs: write it without a name")
+    if len(names) > 1:
+        raise OptionError(f"--{order} takes the name of one run, or none for the last; not {' '.join(names)!r}")
+    return Request(order=order, run_name=names[0] if names else None)
 
 
 def read_body(body: str, namespace: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:

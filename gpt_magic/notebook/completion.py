@@ -1,4 +1,4 @@
-"""Tab in a ``%finetune`` line or cell: options, their values, tables, their columns. In ``%predict``: models, flags."""
+"""Tab in a ``%finetune`` line or cell: options, values, tables, columns, bases. In ``%predict``: models, flags."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from gpt_magic.values import choices
 _LINE = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}finetune\s")
 _PREDICT = re.compile(r"^\s*(?:\w+\s*=\s*)?%{1,2}predict\s")
 _CELL = re.compile(r"^\s*%%finetune(?=\s|$)")
-_DATA = re.compile(r"^\s*data\s*=\s*(\w+)", re.MULTILINE)
+_DATA = re.compile(r"^\s*data\s*=(?!=)(.*)", re.MULTILINE)
 
 
 def register(shell: InteractiveShell) -> None:
@@ -63,7 +63,9 @@ def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcher
     fragment = quote + word
     previous = before.removesuffix(fragment).rstrip(" =").rpartition(" ")[2]
     option = previous[2:].replace("-", "_") if previous.startswith("--") and not word.startswith("--") else ""
-    values = _values(option, line, namespace)
+    values = [*_values(option, word, line, namespace), *_objects(option, namespace)]
+    if previous == "-o":
+        return _result(_models(namespace), fragment, word)
     if option in table() and not isinstance(table()[option], Bool):
         return _result(values, fragment, word, lambda text: _line_quoted(text, quote))
     flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
@@ -80,7 +82,7 @@ def _in_predict(before: str, namespace: dict[str, Any]) -> SimpleMatcherResult:
         return SimpleMatcherResult(completions=[])
     if word.startswith("-"):
         return _result([*SETTINGS, *SWITCHES], word, word)
-    models = [name for name, value in namespace.items() if not name.startswith("_") and is_tuned(value)]
+    models = _models(namespace)
     words = before.removesuffix(word).split()
     if not any(name in words for name in models):
         return _result(models, word, word)
@@ -99,10 +101,14 @@ def _in_body(before: str, cell: str, namespace: dict[str, Any]) -> SimpleMatcher
     is_column = name in table() and table()[name].metadata.get("kind") == "column"
     fragment = item if len(names) > 1 or is_column else right.lstrip()
     quote = fragment[:1] if fragment[:1] in ("'", '"') else ""
-    candidates = _values(name, cell, namespace)
+    typed = fragment.removeprefix(quote)
+    candidates = _values(name, typed, cell, namespace)
     if name in table() and (table()[name].metadata.get("kind") == "table" or isinstance(table()[name], Bool)):
         return _result(candidates, fragment, fragment)
-    return _result(candidates, fragment, fragment.removeprefix(quote), lambda text: _quoted(text, quote))
+    objects = [] if quote else _objects(name, namespace)
+    return _result(
+        [*candidates, *objects], fragment, typed, lambda text: text if text in objects else _quoted(text, quote)
+    )
 
 
 def _open_item(values: str) -> tuple[int, str]:
@@ -122,8 +128,18 @@ def _open_item(values: str) -> tuple[int, str]:
     return commas, values[start:].lstrip()
 
 
-def _values(name: str, cell: str, namespace: dict[str, Any]) -> list[str]:
-    """Values that an option can be completed with."""
+def _models(namespace: dict[str, Any]) -> list[str]:
+    """Names of tuned models."""
+    return [name for name, value in namespace.items() if not name.startswith("_") and is_tuned(value)]
+
+
+def _objects(name: str, namespace: dict[str, Any]) -> list[str]:
+    """Names of the notebook that an option takes as what they hold."""
+    return _models(namespace) if name in table() and table()[name].metadata.get("kind") == "base" else []
+
+
+def _values(name: str, typed: str, cell: str, namespace: dict[str, Any]) -> list[str]:
+    """Values that an option can be completed with; ``typed`` is what stands there, without its quote."""
     if name not in table():
         return []
     trait = table()[name]
@@ -133,16 +149,18 @@ def _values(name: str, cell: str, namespace: dict[str, Any]) -> list[str]:
     if kind == "column":
         return _columns(cell, namespace)
     if kind == "base":
-        from gpt_magic.models.find import shipped
+        from gpt_magic.models.find import folders, known_bases
 
-        return ["gpt2", *shipped()]
+        return [*(known.name for known in known_bases()), *folders(typed)]
     return list(choices(trait))
 
 
 def _columns(cell: str, namespace: dict[str, Any]) -> list[str]:
-    """Columns of the first table that is named on the cell's first line, or as ``data`` in its body."""
+    """Columns of the first table that is named as ``data`` in the cell's body, or on its first line."""
     known = tables(namespace)
-    for word in [*cell.partition("\n")[0].split(), *_DATA.findall(cell)]:
+    named = [word for expression in _DATA.findall(cell) for word in re.findall(r"\w+", expression)]
+    line = re.sub(r"(-o|--(output|valid))[ =]+\S+", "", cell.partition("\n")[0])
+    for word in [*named, *line.split()]:
         name, _, split = word.partition(":")
         if name in known:
             value = namespace[name]

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.notebook.markup import WIDTH, broken, clean, frame, note, number, number_table, plain, say, share
+from gpt_magic.errors import clean
+from gpt_magic.notebook.markup import WIDTH, broken, frame, note, number, number_table, plain, say, share
 
 if TYPE_CHECKING:
     from gpt_magic.tasks.entities import TagEvaluation

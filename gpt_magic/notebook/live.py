@@ -7,15 +7,18 @@ goes wrong in painting may end a run: the first such error is kept and said in o
 import base64
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
+from gpt_magic.notebook.markup import esc
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Summary
 
 if TYPE_CHECKING:
+    from gpt_magic.notebook.controls import Controls
     from gpt_magic.notebook.plot import LossPlot
 
 LINE_SECONDS = 0.25  # between two progress lines
@@ -38,6 +41,9 @@ class View(Protocol):
     def close(self, summary: Summary | None, progress: Progress) -> None:
         """The run is over; leave what should stay. Without a summary there was no result."""
 
+    def leave(self) -> None:
+        """The run is over or left: take away what can still be clicked. Harmless when repeated."""
+
 
 class QuietView:
     """Shows nothing."""
@@ -52,6 +58,9 @@ class QuietView:
         """Nothing."""
 
     def close(self, summary: Summary | None, progress: Progress) -> None:
+        """Nothing."""
+
+    def leave(self) -> None:
         """Nothing."""
 
 
@@ -73,21 +82,22 @@ class _Safely:
         """What failed, in a line; empty when nothing did."""
         if not self.failed:
             return ""
-        from gpt_magic.notebook.markup import clean
+        from gpt_magic.errors import clean
 
         what, error = next(iter(self.failed.items()))
         return f"gpt_magic could not show {what} ({type(error).__name__}: {clean(error)}); the run went on without it\n"
 
 
 class NotebookView:
-    """Outputs that are updated in place: pre-flight, then card; progress, then its words; the loss plot; samples.
+    """Outputs that are updated in place: pre-flight, then card; progress, then its words; buttons; plot; samples.
 
     The pre-flight stands apart from the progress line so that it is not redrawn four times a second: a reader
-    can select its text.
+    can select its text. Where the buttons were stands a table at the end.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(self, budget: Budget | None = None, controls: "Controls | None" = None) -> None:
         self._budget = budget or Budget()
+        self._controls = controls
         self._safely = _Safely()
         self._handles: dict[str, Any] = {}
         self._shown: dict[str, str] = {}
@@ -101,6 +111,14 @@ class NotebookView:
         """Start the clock; outputs appear when there is something to show."""
         self._budget.open()
 
+    def reserve(self, progress: Progress, *, samples: bool) -> None:
+        """Display all places in the cell that runs now, so that any thread can paint later."""
+        self.open()
+        self._safely("the progress line", lambda: self._line(progress))
+        for place in ["controls", "plot", *(["samples"] if samples else [])]:
+            if place not in self._handles:
+                self._html(place, "", "")
+
     def preflight(self, p: Preflight) -> None:
         """Show what is about to happen."""
         from gpt_magic.notebook import cards
@@ -110,6 +128,8 @@ class NotebookView:
 
     def paint(self, progress: Progress) -> None:
         """Repaint the progress line and the picture where they are due."""
+        if self._controls is not None:
+            self._safely("the buttons", self._controls.look)
         if self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._line(progress)))
         if self._plot is None and self._shown.get("card"):
@@ -126,43 +146,78 @@ class NotebookView:
             self._tried = True
             self._safely("the trials", lambda: self._trials(progress))
 
-    def close(self, summary: Summary | None, progress: Progress) -> None:
-        """Leave the card, what the plot says in words, and the final picture."""
-        from gpt_magic.notebook import cards, status
-
-        if summary is not None:
-            self._safely("the card", lambda: self._html("card", cards.card_html(summary), cards.card_text(summary)))
-            self._safely("the trials", lambda: self._trials(progress, summary))
+    def close(self, summary: Summary | None, progress: Progress, error: Exception | None = None) -> None:
+        """Leave the card, what the plot says in words, and the final picture; ``error`` where no cell raises it."""
+        if summary is not None or error is not None:
+            self._safely("the card", lambda: self._card(summary, error, progress))
         if "line" in self._handles or progress.steps_log:
-            self._safely(
-                "the evaluations",
-                lambda: self._html("line", status.curves_html(progress), status.curves_text(progress)),
-            )
+            self._safely("the evaluations", lambda: self._curves(progress))
         if len(progress.steps_log) >= 2:
             self._safely("the loss plot", lambda: self._picture(progress, final=True))
         if progress.samples:
             self._safely("the samples", lambda: self._samples(progress, final=True))
         if said := self._safely.line():
+            self._complain(said)
+        self.leave()
+
+    def _complain(self, said: str) -> None:
+        if threading.current_thread() is threading.main_thread():
             sys.stderr.write(said)
+        else:  # from another, it would land in a cell that has nothing to do with the run
+            self._safely("what could not be shown", lambda: self._html("line", esc(said), said))
+
+    def leave(self) -> None:
+        """Take the buttons away."""
+        if self._controls is None:
+            return
+        if "controls" in self._handles:
+            self._safely("the buttons", lambda: self._html("controls", self._shown.get("controls", ""), ""))
+        self._safely("the buttons", self._controls.close)
+
+    def _card(self, summary: Summary | None, error: Exception | None, progress: Progress) -> None:
+        from gpt_magic.notebook import cards, trials
+
+        parts = []
+        if error is not None:
+            parts.append((cards.error_html(error), f"{type(error).__name__}: {error}"))
+        if summary is not None:
+            parts.append((cards.card_html(summary), cards.card_text(summary)))
+            if progress.tried is not None:
+                parts.append((trials.trials_html(progress.tried), f"\n{trials.trials_text(progress.tried)}"))
+        self._html("card", "".join(markup for markup, _ in parts), "\n".join(text for _, text in parts))
+
+    def _curves(self, progress: Progress) -> None:
+        from gpt_magic.notebook import status
+
+        text = status.curves_text(progress)
+        if "controls" not in self._handles:
+            self._html("line", status.curves_html(progress), text)
+            return
+        words, table = status.curves_apart(progress)
+        self._html("line", words, text)
+        self._html("controls", table, "")
 
     def _line(self, progress: Progress) -> None:
         from gpt_magic.notebook import status
 
         if "card" not in self._handles:
             self._html("card", "", "")  # takes its place above the progress line
-        self._html("line", status.progress_html(progress), status.progress_text(progress))
+        hint = self._controls.hint() if self._controls is not None else ""
+        self._html("line", status.progress_html(progress, hint), status.progress_text(progress))
+        if self._controls is not None and "controls" not in self._handles:
+            bundle = self._controls.bundle()
+            if bundle is not None:
+                self._put("controls", bundle, {})
 
-    def _trials(self, progress: Progress, summary: Summary | None = None) -> None:
-        """Below the pre-flight, or below the card when there is one."""
-        if progress.tried is None or (shown := summary or self._preflight) is None:
+    def _trials(self, progress: Progress) -> None:
+        """Below the pre-flight."""
+        if progress.tried is None or self._preflight is None:
             return
         from gpt_magic.notebook import cards, trials
 
-        as_html, as_text = (
-            (cards.card_html, cards.card_text) if summary is not None else (cards.preflight_html, cards.preflight_text)
-        )
-        markup = as_html(shown) + trials.trials_html(progress.tried)  # type: ignore[arg-type]
-        self._html("card", markup, f"{as_text(shown)}\n\n{trials.trials_text(progress.tried)}")  # type: ignore[arg-type]
+        shown, tried = self._preflight, progress.tried
+        text = f"{cards.preflight_text(shown)}\n\n{trials.trials_text(tried)}"
+        self._html("card", cards.preflight_html(shown) + trials.trials_html(tried), text)
 
     def _samples(self, progress: Progress, *, final: bool = False) -> None:
         """Below the plot, so that nothing moves when they grow."""
@@ -250,6 +305,9 @@ class TerminalView:
         if said := self._safely.line():
             write_to(self._stream, said)
 
+    def leave(self) -> None:
+        """Nothing: there are no buttons."""
+
     def _rewrite(self, progress: Progress) -> None:
         from gpt_magic.notebook.markup import cells
         from gpt_magic.notebook.status import progress_text
@@ -304,11 +362,23 @@ def write_to(stream: TextIO, text: str) -> None:
     stream.flush()
 
 
-def view_for(quiet: bool) -> View:
-    """The view that fits: nothing, a notebook's outputs, or a terminal's line."""
+def view_for(quiet: bool, controls: "Callable[[], Controls] | None" = None) -> View:
+    """The view that fits: nothing, a notebook's outputs with buttons, or a terminal's line."""
     if quiet:
         return QuietView()
-    return NotebookView() if getattr(_shell(), "kernel", None) is not None else TerminalView()
+    if not in_notebook():
+        return TerminalView()
+    return NotebookView(controls=controls() if controls is not None else None)
+
+
+def in_notebook() -> bool:
+    """Whether there is a kernel, whose outputs can be updated."""
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def names() -> dict[str, Any]:
+    """The notebook's names; those of nobody outside IPython."""
+    return getattr(_shell(), "user_ns", {})
 
 
 def current_cell() -> int | None:

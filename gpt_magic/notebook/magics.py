@@ -38,8 +38,11 @@ the line the same options are flags: --learning-rate 3e-4. As a line magic, %fin
 it returns the tuned model when -o is not given.
 
 Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
---traceback shows the whole traceback of an error. %finetune --resume [NAME] goes on with a run that was stopped or
-whose kernel was killed, by the name that its card gives, or with the last one.
+--traceback shows the whole traceback of an error.
+
+%finetune --status lists the runs of this notebook. --stop, --pause, --resume and --show [NAME] tell one what to do, by
+default the latest; --show goes on showing it in another cell, such as after a reload of the page. --resume also goes
+on with a run that was stopped or whose kernel was killed, by the name that its card gives.
 
 """
 
@@ -105,12 +108,12 @@ class GptMagics(Magics):
     def finetune(self, line: str, cell: str | None = None, local_ns: dict[str, Any] | None = None) -> Any:
         """Fine-tune a GPT-2, to label texts or to write, on the data named on the line."""
         with _tracebacks_when_asked(line):
-            if line.split()[:1] == ["--resume"]:
-                return self._resume(line)
             request = read_cell(line, cell, self._names(local_ns))
             if "help" in request.switches:
                 print(_USAGE + help_text())  # noqa: T201  # -h is a printed page
                 return None
+            if request.order:
+                return self._order(request.order, request.run_name)
             return self._finetune(request, is_line=cell is None)
 
     @no_var_expand
@@ -156,24 +159,28 @@ class GptMagics(Magics):
         from gpt_magic.run import Run
 
         options = self.defaults.copy_with(**request.values)
-        result = self._watch(Run(options, request.data_name, options.output))
+        result = self._begin(Run(options, request.data_name, options.output))
         return result if is_line and "output" not in request.values else None
 
-    def _resume(self, line: str) -> None:
-        """``--resume [NAME]``: go on with a run that was cut."""
+    def _order(self, order: str, name: str | None) -> Any:
+        """``--stop [NAME]`` and the like."""
+        from gpt_magic.notebook.orders import live_run, obey
+
+        if order != "resume" or live_run(name) is not None:
+            return obey(order, name)
         from gpt_magic.resuming import resume
 
-        words = [word for word in line.split()[1:] if word != "--traceback"]
-        if len(words) > 1:
-            raise OptionError(f"--resume takes the name of one run, or none for the last; not {' '.join(words)!r}")
-        run = resume(words[0] if words else None)
+        run = resume(name)
         run.output = run.output or run.options.output
-        self._watch(run)
+        self._begin(run)
+        return None
 
-    def _watch(self, run: "Run") -> Any:
-        """Show a run until it is done, and put its result into the notebook under its name."""
-        from gpt_magic.door import watch_run
+    def _begin(self, run: "Run") -> Any:
+        """Show a run until it is done, or let it go on behind the cell; under its name stands what came of it."""
+        from gpt_magic.door import run_behind, watch_run
 
+        if run.options.background and not run.options.dry_run:
+            return run_behind(run)
         try:
             result = watch_run(run)
         except TrainingError as error:
@@ -252,6 +259,8 @@ def _give_a_body(lines: list[str]) -> list[str]:
 
 def _model(name: str, names: Mapping[str, Any]) -> Any:
     value = names.get(name)
+    if value is not None and type(value).__name__ == "BackgroundRun":
+        raise OptionError(f"{name} is still in training ({value.state}): {name}.wait() waits for the model")
     if not is_tuned(value):
         known = [key for key, item in names.items() if is_tuned(item)]
         others = f"; tuned models here: {listing(known)}" if known else "; train one with %%finetune"

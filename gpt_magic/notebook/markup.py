@@ -10,21 +10,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from gpt_magic.errors import JOINERS, clean
+
 BORDER = "1px solid rgba(128,128,128,0.35)"
-_JOINERS = "\u200c\u200d"  # not printable, but Persian, Hindi and emoji are misspelt without them
 WIDTH = "max-width:720px;box-sizing:border-box;overflow-wrap:break-word"
 _FRAME = f"border:{BORDER};border-radius:6px;padding:10px 14px;margin:2px 0;{WIDTH}"
 _TABLE = "margin:6px 0;border-collapse:collapse;font-size:inherit;color:inherit"
-
-
-def clean(text: object, limit: int = 200) -> str:
-    """One line of printable text, shortened in the middle to ``limit`` characters."""
-    said = str(text)[: 20 * limit]  # a text of megabytes need not be read to its end
-    said = " ".join("".join(c if c.isprintable() or c in _JOINERS else " " for c in said).split())
-    if len(said) <= limit:
-        return said
-    head = (limit - 1) * 2 // 3
-    return f"{said[:head].rstrip()}…{said[head + 1 - limit :].lstrip()}"
 
 
 def esc(text: object, limit: int = 200) -> str:
@@ -72,7 +63,7 @@ def one_line(text: str, limit: int = 400) -> str:
 
 
 def _printable(c: str) -> str:
-    if c.isprintable() or c in _JOINERS or c == "\n":
+    if c.isprintable() or c in JOINERS or c == "\n":
         return c
     return {"\t": "    ", "\r": "\n", "\u2028": "\n", "\u2029": "\n"}.get(c, " ")
 

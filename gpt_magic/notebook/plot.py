@@ -245,7 +245,7 @@ class Picture(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=_DPI * _SCALE)
         width, height = (round(inches * _DPI) for inches in self.get_size_inches())
-        size = {"width": width, "height": height}
+        size = {"width": width, "height": height, "alt": self.words}
         return {"image/png": buffer.getvalue(), "text/plain": self.words}, {"image/png": size}
 
 

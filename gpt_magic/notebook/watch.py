@@ -1,12 +1,16 @@
-"""The main thread's part of a run: wait, paint, turn interrupts into stops."""
+"""A run and the notebook: a cell that waits and paints, or a run behind a finished cell; and what they hand over."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from gpt_magic import runs
+from gpt_magic.background import BackgroundRun
 from gpt_magic.errors import RunAbandoned
-from gpt_magic.notebook.live import View
+from gpt_magic.notebook import live, names, painter
+from gpt_magic.notebook.controls import Controls
+from gpt_magic.notebook.live import NotebookView, View
 from gpt_magic.run import Run
-from gpt_magic.summary import Preflight
+from gpt_magic.summary import Preflight, Summary
 
 _TICK = 0.1  # seconds between two looks; the view decides what is due
 _TWICE = 2.0  # seconds within which a second interrupt abandons the run
@@ -37,9 +41,10 @@ def watch(run: Run, view: View) -> None:
                 continue
             if interrupted is not None and now - interrupted < _TWICE:
                 run.abandon()
+                view.leave()
                 raise RunAbandoned("interrupted twice: the run was left, and nothing is handed back") from None
             interrupted = now
-            run.stop()
+            run.stop("stopping after this step; interrupt again to abandon")
             painting = _paint(run, view, tell)
     if run.error is not None:
         raise run.error
@@ -68,3 +73,49 @@ def _paint(run: Run, view: View, tell: _Once) -> Iterator[None]:
         yield
     tell(run.preflight)
     view.close(run.summary, run.progress())
+
+
+def controls_of(run: Run, *, blocking: bool) -> Controls:
+    """The buttons of a run, whose snapshots go beside the name of its result."""
+    return Controls(
+        run, lambda model: names.put_snapshot(live.names(), run.output or "tuned", model), blocking=blocking
+    )
+
+
+def behind(holder: BackgroundRun) -> None:
+    """Start a run and let it go on behind the cell that runs now, which shows it to its end.
+
+    With an ``output``, that name of the notebook is ``holder`` until the run has ended.
+    """
+    run = holder.run
+    run.start()
+    space = live.names()
+    if run.output is not None:
+        space[run.output] = holder
+    holder.shown_in_cell = live.current_cell() if not run.options.quiet else None
+
+    def settle() -> Summary | None:
+        try:
+            if run.output is not None and run.result is not None and run.summary is not None:
+                run.summary = names.put_result(space, run.output, holder, run.result, run.summary)
+        finally:
+            holder.settled.set()
+        return run.summary
+
+    show(run, settle)
+
+
+def show(run: "Run | runs.Past", settle: Callable[[], Summary | None] | None = None) -> None:
+    """Show a run in the cell that runs now, to its end; ``settle`` is called then and gives its card."""
+    if isinstance(run, runs.Past):
+        ended = live.view_for(quiet=False)
+        if isinstance(ended, NotebookView):
+            ended.close(run.summary, run.progress(), run.error)
+        else:
+            ended.close(run.summary, run.progress())
+        return
+    view: NotebookView | None = None
+    if live.in_notebook() and not run.options.quiet:
+        view = NotebookView(controls=controls_of(run, blocking=False))
+        view.reserve(run.progress(), samples=bool(run.options.samples))
+    painter.paint(run, view, settle or (lambda: run.summary))

@@ -1,5 +1,6 @@
 """Answering by marking the answer in the context: transformers' GPT2ForQuestionAnswering and the like."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.data.checks import rows
-from gpt_magic.data.questions import AnswerData
+from gpt_magic.data.questions import AnswerData, Questions
 from gpt_magic.data.tokens import length_facts, length_picture
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.collecting import collect
@@ -21,9 +22,10 @@ from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_extractor
 from gpt_magic.tasks import overlap
 from gpt_magic.tasks.answers import score_answers
-from gpt_magic.tasks.reading import Asked, ends
+from gpt_magic.tasks.keys import token_key
+from gpt_magic.tasks.reading import choose_answers, ends, pieces
 from gpt_magic.tasks.task import Check, Row, Rows, Task
-from gpt_magic.tasks.windows import Tally, taught_windows
+from gpt_magic.tasks.windows import Reading, Tally, Window, blank_notes, context_tokens, taught_windows
 
 
 @dataclass
@@ -34,7 +36,7 @@ class ExtractTask(Task):
     scores = {"exact_match": "exact match", "f1": "F1"}  # noqa: RUF012  # declared in Task
 
     data: AnswerData
-    _valid: Asked = field(init=False)
+    _valid: Encoded = field(init=False)
     _longest: int = field(init=False, default=1)
     _rejects: str = field(init=False, default="nothing")
 
@@ -47,37 +49,29 @@ class ExtractTask(Task):
         """Rows of question and context, windows of long contexts."""
         data, truncate = self.data, self.options.truncate
         self.tokenizer = tokenizer
-        tally, valid_tally = Tally(), Tally()
-        made = taught_windows(data.train, tokenizer, limit, truncate, check, tally, all_of_them=False)
-        train = collect(
-            (window.ids, window.scored, window.targets, data.train.index[reading.number])
-            for reading, some in made
-            for window in some
-        )
+        given = {"tokenizer": tokenizer, "limit": limit, "truncate": truncate, "check": check}
+        train = encode_questions(data.train, **given, watch=self.watched, all_of_them=False)
         if not len(train):
             raise DataError(f"no answer fits in a window of {limit:,} tokens: raise max_length")
-        self._valid = Asked(data.valid)
-        made = taught_windows(data.valid, tokenizer, limit, truncate, check, valid_tally, all_of_them=True)
-        valid = collect(
-            (window.ids, window.scored, window.targets, data.valid.index[reading.number])
-            for reading, some in made
-            for window in self._valid.noted(reading.offsets, some)
+        done = len(data.train)
+        self._valid = valid = encode_questions(
+            data.valid, **given, watch=lambda rows: self.watched(rows, done), all_of_them=True
         )
+        tally, valid_tally = Tally.of(train.notes, data.train.index), Tally.of(valid.notes, data.valid.index)
         self._longest = max(tally.longest, 1)
         self._rejects = "questions" if data.train.unanswerable else "windows" if tally.absent else "nothing"
-        lengths = np.array(tally.lengths)
         several = len(train) != len(data.train) - len(tally.lost)
         used = int(train.lengths().sum())
         return Rows(
             train=train,
             valid=valid,
-            facts=[*_facts(data, tally, len(train) if several else 0, limit), *length_facts(lengths, used)],
+            facts=[*_facts(data, tally, len(train) if several else 0, limit), *length_facts(tally.lengths, used)],
             warnings=[
                 warning
                 for what, seen in (("training", tally), ("validation", valid_tally))
                 for warning in _warnings(seen, what, limit, truncate)
             ],
-            lengths=length_picture(lengths, limit),
+            lengths=length_picture(tally.lengths, limit),
             noun="window" if several else "row",
         )
 
@@ -87,16 +81,26 @@ class ExtractTask(Task):
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, exact match and F1."""
-        logits = score_at(model, rows.ids, rows.scored, ends, hidden, check)
-        losses = [
-            -float((log_softmax(scores) * target[:, 1:]).sum()) / 2
-            for scores, target in zip(logits, rows.targets, strict=True)
-            if target[:, 1].any()
-        ]
-        found = self._valid.choose(logits, self._longest, self._rejects)
-        scored = score_answers([one.text for one in found], self.data.valid.references)
-        loss = float(np.mean(losses)) if losses else float("nan")
-        return {"loss": loss, "exact_match": scored.exact_match, "f1": scored.f1}
+        valid, first = self.data.valid, self._valid.notes["first"].tolist()
+        at = np.append(0, np.cumsum(self._valid.notes["windows"]))
+        answers: list[str] = []
+        nats, taught = 0.0, 0
+        for piece in pieces(len(valid)):
+            some, begin, end = valid.take(piece), int(at[piece.start]), int(at[piece.stop])
+            logits = score_at(model, rows.ids[begin:end], rows.scored[begin:end], ends, hidden, check)
+            for scores, target in zip(logits, rows.targets[begin:end], strict=True):
+                if target[:, 1].any():
+                    nats, taught = nats - float((log_softmax(scores) * target[:, 1:]).sum()) / 2, taught + 1
+            listed = some.rows[:]
+            tokens = context_tokens(listed, some.index[:], self.tokenizer, check)  # cheaper than to keep where they are
+            scored = zip(first[begin:end], logits, strict=True)
+            windows = [[next(scored) for _ in range(count)] for count in np.diff(at[piece.start : piece.stop + 1])]
+            offsets = [tokens[row.context][1] for row in listed]
+            found = choose_answers(some, offsets, windows, self._longest, self._rejects)
+            answers += [one.text for one in found]
+        compared = score_answers(answers, valid.references)
+        loss = nats / taught if taught else float("nan")
+        return {"loss": loss, "exact_match": compared.exact_match, "f1": compared.f1}
 
     def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
         """The sliding window."""
@@ -105,6 +109,31 @@ class ExtractTask(Task):
     def own(self) -> dict[str, Any]:
         """The style, the longest answer, and what "no answer here" was learned from."""
         return {"style": "extract", "longest": self._longest, "rejects": self._rejects}
+
+
+def encode_questions(
+    questions: Questions,
+    tokenizer: Any,
+    limit: int,
+    truncate: str,
+    check: Check,
+    watch: Callable[[Iterator[tuple[Reading, list[Window]]]], Iterator[tuple[Reading, list[Window]]]],
+    *,
+    all_of_them: bool,
+) -> Encoded:
+    """Windows as rows for the loop, with what `taught_windows` notes; tokens of a large table are kept, or found."""
+    notes = blank_notes()
+    key, need = token_key(tokenizer, _content(questions, check), "windows of contexts", limit, truncate, all_of_them)
+    made = watch(taught_windows(questions, tokenizer, limit, truncate, check, notes, all_of_them=all_of_them))
+    rows = ((window.ids, window.scored, window.targets, reading.name) for reading, some in made for window in some)
+    return collect(rows, key, dtype=np.int8, notes=notes, need=3 * need)
+
+
+def _content(questions: Questions, check: Check) -> Iterator[str]:
+    """All that differs from row to row, as texts."""
+    for row, name in zip(questions.rows, questions.index, strict=True):
+        check()
+        yield from (row.question, row.context, row.answer, str(row.start), str(name))
 
 
 @dataclass(frozen=True)
@@ -139,7 +168,7 @@ class Ends:
 def _facts(data: AnswerData, tally: Tally, several: int, limit: int) -> list[tuple[str, str]]:
     """What the report says of the questions; ``several`` windows, 0 where each question has one."""
     train = data.train
-    contexts = len({row.context for row in train.rows})
+    contexts = len(train.different_contexts)
     said = f"{len(train):,} about {plural(contexts, 'context')}, answers marked in the context (style = 'extract')"
     if train.unanswerable:
         said += f"; {train.unanswerable:,} without an answer ({train.unanswerable / len(train):.0%})"
@@ -155,21 +184,21 @@ def _warnings(seen: Tally, what: str, limit: int, truncate: str) -> list[str]:
     Raises:
         DataError: a question is too long and ``truncate="error"``.
     """
-    if seen.cut and truncate == "error":
+    if len(seen.cut) and truncate == "error":
         raise DataError(
             f"{plural(len(seen.cut), 'question')} longer than half of {limit:,} tokens ({rows(seen.cut)}): shorten "
             "them, or say truncate = 'head' or 'tail'"
         )
     said = []
-    if seen.cut:
+    if len(seen.cut):
         end = "beginning" if truncate == "tail" else "end"
         said.append(f"{len(seen.cut):,} {what} questions are too long and lost their {end} ({rows(seen.cut)})")
-    if seen.lost:
+    if len(seen.lost):
         said.append(
             f"{len(seen.lost):,} {what} answers are too long for a window of {limit:,} tokens and teach nothing "
             f"({rows(seen.lost)})"
         )
-    if seen.widened:
+    if len(seen.widened):
         said.append(
             f"{len(seen.widened):,} {what} answers begin or end inside of a token, which is taken whole "
             f"({rows(seen.widened)})"

@@ -19,7 +19,7 @@ from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model
 from gpt_magic.tasks.keys import token_key
-from gpt_magic.tasks.language import Learned, NextToken, encode, metrics, total_nats
+from gpt_magic.tasks.language import ROWS_A_PASS, Learned, NextToken, encode, metrics, total_nats
 from gpt_magic.tasks.task import Check, Rows, Task
 
 # How the samples of a run are drawn: not greedy, because a model that has learned little repeats itself then.
@@ -35,6 +35,7 @@ class GenerateTask(Task):
     name = "generate"
     scores = {"perplexity": "perplexity", "bits_per_character": "bits per character"}  # noqa: RUF012
     compares_base = True
+    read_together = ROWS_A_PASS
 
     data: PassageData
     _vocabulary: int = field(init=False, default=0)

@@ -14,7 +14,7 @@ from gpt_magic.engine.batching import Encoded, forward_passes, windows
 from gpt_magic.engine.collecting import collect
 from gpt_magic.engine.job import Hidden
 
-_ROWS_A_PASS = 64
+ROWS_A_PASS = 64
 _WINDOW = 16_384  # rows among which those of like lengths are looked for
 
 
@@ -105,9 +105,7 @@ def row_nats(
     passes = (
         rows
         for window in windows(len(encoded), _WINDOW)
-        for rows in forward_passes(
-            window, lengths, _ROWS_A_PASS, scored[window.start : window.stop] * objective.outputs
-        )
+        for rows in forward_passes(window, lengths, ROWS_A_PASS, scored[window.start : window.stop] * objective.outputs)
     )
     training, nats = model.training, np.zeros(len(encoded))
     model.eval()

@@ -9,11 +9,12 @@ those that stand in more than a fifth of the training contexts.
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from threading import Event
 
 from gpt_magic.data.questions import Questions
+from gpt_magic.lazy import take
 from gpt_magic.tasks.answers import score_answers
 from gpt_magic.tasks.baselines import UNSPACED
 from gpt_magic.tasks.task import Row
@@ -28,7 +29,7 @@ _STOP = re.compile(r"[.!?][\"”')\]]*\s|[\n。！？]")  # and in it a sentence
 
 def compare(train: Questions, valid: Questions, stop: Event) -> tuple[list[Row], list[str]]:
     """The baseline as a row of exact match and F1, and what has to be said of it."""
-    common = common_words(row.context for row in train.rows)
+    common = common_words(take(train.contexts, train.different_contexts))
     answers = []
     for row in valid.rows:
         if stop.is_set():
@@ -38,11 +39,10 @@ def compare(train: Questions, valid: Questions, stop: Event) -> tuple[list[Row],
     return [(NAME, [scored.exact_match, scored.f1])], []
 
 
-def common_words(contexts: Iterable[str]) -> frozenset[str]:
-    """Words that stand in more than a fifth of the contexts; none where the contexts are fewer than five."""
-    different = set(contexts)
-    counts = Counter(word for context in different for word in {*_words(context)})
-    most = _COMMON * len(different)
+def common_words(contexts: Sequence[str]) -> frozenset[str]:
+    """Words that stand in more than a fifth of the contexts, all different; none where they are fewer than five."""
+    counts = Counter(word for context in contexts for word in {*_words(context)})
+    most = _COMMON * len(contexts)
     return frozenset(word for word, count in counts.items() if count > max(most, 1))
 
 

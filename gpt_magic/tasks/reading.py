@@ -1,7 +1,7 @@
 """Questions through a trained extractor: from the scores of their windows to answers with their places."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.inference.scoring import score_at
 from gpt_magic.inference.spans import choose
-from gpt_magic.tasks.windows import Tally, Window, blank_tokens, characters_of, taught_windows
+from gpt_magic.tasks.windows import Tally, blank_notes, blank_tokens, characters_of, taught_windows
 
 _QUESTIONS = 256  # answered at once: the scores at each of their tokens are in memory
 
@@ -36,53 +36,40 @@ class Answered:
     no_answer: float | None = None
 
 
-@dataclass
-class Asked:
-    """Questions whose windows go through the model, and what leads from the windows back to them.
+def choose_answers(
+    questions: Questions,
+    offsets: Sequence[np.ndarray],
+    windows: Sequence[Sequence[tuple[int, np.ndarray]]],
+    longest: int,
+    rejects: str,
+) -> list[Answered]:
+    """The likeliest answer of each question.
 
-    Attributes:
-        questions: the questions.
+    Args:
         offsets: characters of the tokens of each context, ``(context tokens, 2)``.
-        owner: number of the question that each window belongs to.
-        first: token of the context that each window begins with.
+        windows: of each question; of each the token of the context that it begins with, and its start and end scores,
+            see `spans.choose`, as are the others.
     """
-
-    questions: Questions
-    offsets: list[np.ndarray] = field(default_factory=list)
-    owner: list[int] = field(default_factory=list)
-    first: list[int] = field(default_factory=list)
-
-    def noted(self, offsets: np.ndarray, windows: Sequence[Window]) -> Sequence[Window]:
-        """Keep what leads back from the windows of the next question; returns them."""
-        self.offsets.append(offsets)
-        self.owner += [window.number for window in windows]
-        self.first += [window.first for window in windows]
-        return windows
-
-    def choose(self, logits: Sequence[np.ndarray], longest: int, rejects: str) -> list[Answered]:
-        """The likeliest answer of each question.
-
-        Args:
-            logits: start and end scores of each window, see `spans.choose`, as are the others.
-        """
-        windows: list[list[tuple[int, np.ndarray]]] = [[] for _ in self.offsets]
-        for owner, first, scores in zip(self.owner, self.first, logits, strict=True):
-            windows[owner].append((first, scores))
-        found = []
-        for row, offsets, some in zip(self.questions.rows, self.offsets, windows, strict=True):
-            span = choose(some, blank_tokens(row.context, offsets), longest, rejects)
-            place = None if span.tokens is None else characters_of(row.context, offsets, *span.tokens)
-            other = None if span.runner_up is None else characters_of(row.context, offsets, *span.runner_up)
-            found.append(
-                Answered(
-                    "" if place is None else row.context[slice(*place)],
-                    place,
-                    span.score,
-                    None if other is None else row.context[slice(*other)],
-                    span.no_answer if rejects == "questions" else None,
-                )
+    found = []
+    for row, places, some in zip(questions.rows, offsets, windows, strict=True):
+        span = choose(some, blank_tokens(row.context, places), longest, rejects)
+        place = None if span.tokens is None else characters_of(row.context, places, *span.tokens)
+        other = None if span.runner_up is None else characters_of(row.context, places, *span.runner_up)
+        found.append(
+            Answered(
+                "" if place is None else row.context[slice(*place)],
+                place,
+                span.score,
+                None if other is None else row.context[slice(*other)],
+                span.no_answer if rejects == "questions" else None,
             )
-        return found
+        )
+    return found
+
+
+def pieces(rows: int) -> Iterator[range]:
+    """The rows that are answered at once."""
+    return (range(start, min(start + _QUESTIONS, rows)) for start in range(0, rows, _QUESTIONS))
 
 
 def read_answers(
@@ -105,15 +92,16 @@ def read_answers(
         The answers, and the rows whose question was cut.
     """
     found: list[Answered] = []
-    tally = Tally()
-    for start in range(0, len(questions), _QUESTIONS):
-        some = questions.take(range(start, min(start + _QUESTIONS, len(questions))))
-        asked = Asked(some)
-        made = taught_windows(some, tokenizer, limit, truncate, lambda: None, tally, all_of_them=True)
-        windows = [window for reading, part in made for window in asked.noted(reading.offsets, part)]
-        logits = score_at(model, [w.ids for w in windows], [w.scored for w in windows], ends, hidden)
-        found += asked.choose(logits, longest, rejects)
-    return found, tally.cut
+    cut: list[Any] = []
+    for piece in pieces(len(questions)):
+        some, notes = questions.take(piece), blank_notes()
+        made = [*taught_windows(some, tokenizer, limit, truncate, lambda: None, notes, all_of_them=True)]
+        flat = [window for _, windows in made for window in windows]
+        scores = iter(score_at(model, [w.ids for w in flat], [w.scored for w in flat], ends, hidden))
+        scored = [[(window.first, next(scores)) for window in windows] for _, windows in made]
+        found += choose_answers(some, [reading.offsets for reading, _ in made], scored, longest, rejects)
+        cut += Tally.of(notes, some.index).cut
+    return found, cut
 
 
 def ends(model: nn.Module, hidden: Tensor) -> Tensor:

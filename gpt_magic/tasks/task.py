@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Emit, Event, Phase
 from gpt_magic.engine.job import Hidden, Objective
+from gpt_magic.inference.scoring import ROWS_A_PASS
 from gpt_magic.models.find import Base
 from gpt_magic.options import Options, find
 from gpt_magic.summary import Lengths
@@ -69,6 +70,7 @@ class Task(ABC):
         scores: the metrics in the table of scores: key and what it is called.
         ignores: options that do nothing for this style of the task; `Options` says which are for other tasks.
         measure: the metric, lower is better, that tells which weights did best on the validation rows.
+        read_together: most rows in a forward pass of its evaluations.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
@@ -80,6 +82,7 @@ class Task(ABC):
     scores: ClassVar[Mapping[str, str]]
     ignores: ClassVar[Sequence[str]] = ()
     measure: ClassVar[str] = "loss"
+    read_together: ClassVar[int] = ROWS_A_PASS
     compares_base: ClassVar[bool] = False
 
     options: Options

@@ -6,19 +6,24 @@ is the line break behind the context, where all of it was read, and not a first 
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
-from gpt_magic.data.questions import Questions
+from gpt_magic.data.questions import Question, Questions
 from gpt_magic.data.tokens import token_offsets
 from gpt_magic.errors import OptionError
+from gpt_magic.lazy import take
 from gpt_magic.tasks.task import Check
 
 _ROWS = 1000  # tokenised at once
 _LEAST = 8  # tokens: a question, a context and two line breaks
+
+NOTES = ("lengths", "windows", "first", "cut", "lost", "widened", "answers", "absent")
+Notes = Mapping[str, "array[int]"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Reading:
 
     Attributes:
         number: of the row, from 0.
+        row: the question.
+        name: the row's name.
         question: ids with those of the line break behind them, ``(question tokens,)``.
         context: ids, ``(context tokens,)``.
         offsets: the characters of the context that each of its tokens spells, ``(context tokens, 2)``.
@@ -35,6 +42,8 @@ class Reading:
     """
 
     number: int
+    row: Question
+    name: Any
     question: np.ndarray
     context: np.ndarray
     offsets: np.ndarray
@@ -78,25 +87,38 @@ class Window:
         return bool(self.targets[:-1, 1].any())
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tally:
     """What was seen of the rows while windows were made of them; rows by their names.
 
     Attributes:
-        lengths: tokens of each row with its whole context.
+        lengths: tokens of each row with its whole context, ``(rows,)``.
         cut: rows of which the question was cut.
         lost: rows whose answer stands whole in no window.
         widened: rows whose answer begins or ends inside of a token, so that the whole token is learned.
-        longest: tokens of the longest answer.
+        longest: tokens of the longest answer; 0 where no row has one.
         absent: windows without the answer that their context has.
     """
 
-    lengths: list[int] = field(default_factory=list)
-    cut: list[Any] = field(default_factory=list)
-    lost: list[Any] = field(default_factory=list)
-    widened: list[Any] = field(default_factory=list)
-    longest: int = 0
-    absent: int = 0
+    lengths: np.ndarray
+    cut: Sequence[Any]
+    lost: Sequence[Any]
+    widened: Sequence[Any]
+    longest: int
+    absent: int
+
+    @classmethod
+    def of(cls, notes: "Mapping[str, np.ndarray | array[int]]", index: Sequence[Any]) -> Self:
+        """What `taught_windows` noted, of the rows with these names."""
+        found = {name: np.array(notes[name], dtype=np.int64) for name in NOTES}
+        cut, lost, widened = (take(index, found[name]) for name in ("cut", "lost", "widened"))
+        longest, absent = int(found["answers"].max(initial=0)), int(found["absent"].sum())
+        return cls(found["lengths"], cut, lost, widened, longest, absent)
+
+
+def blank_notes() -> "dict[str, array[int]]":
+    """Where `taught_windows` notes what it sees: numbers, so that they can be kept with the tokens."""
+    return {name: array("q") for name in NOTES}
 
 
 def readings(
@@ -118,13 +140,20 @@ def readings(
     most = limit // 2 - len(close)
     for start in range(0, len(questions), _ROWS):
         rows, index = questions.rows[start : start + _ROWS], questions.index[start : start + _ROWS]
-        names = {row.context: name for row, name in zip(rows, index, strict=True)}
-        found = zip(names, token_offsets(list(names), tokenizer, list(names.values()), check), strict=True)
-        contexts = dict(found)
+        contexts = context_tokens(rows, index, tokenizer, check)
         asked = token_offsets([row.question for row in rows], tokenizer, index, check)
         for number, (row, (ids, _)) in enumerate(zip(rows, asked, strict=True), start):
             kept = ids[-most:] if truncate == "tail" else ids[:most]
-            yield Reading(number, np.concatenate([kept, close]), *contexts[row.context], close, len(ids))
+            name = index[number - start]
+            yield Reading(number, row, name, np.concatenate([kept, close]), *contexts[row.context], close, len(ids))
+
+
+def context_tokens(
+    rows: Sequence[Question], index: Sequence[Any], tokenizer: Any, check: Check = lambda: None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Ids and offsets of each different context, see `Reading`."""
+    names = {row.context: name for row, name in zip(rows, index, strict=True)}
+    return dict(zip(names, token_offsets(list(names), tokenizer, list(names.values()), check), strict=True))
 
 
 def windows(reading: Reading, limit: int, answer: tuple[int, int] | None) -> Iterator[Window]:
@@ -160,30 +189,35 @@ def spans_of(size: int, room: int) -> list[tuple[int, int]]:
 
 
 def taught_windows(
-    questions: Questions, tokenizer: Any, limit: int, truncate: str, check: Check, tally: Tally, *, all_of_them: bool
+    questions: Questions, tokenizer: Any, limit: int, truncate: str, check: Check, notes: Notes, *, all_of_them: bool
 ) -> Iterator[tuple[Reading, list[Window]]]:
     """Every row with its windows, those to learn from, or with ``all_of_them`` also those that say nothing.
 
-    A row whose answer stands whole in no window has nothing to teach. What is seen on the way is put into ``tally``.
+    A row whose answer stands whole in no window has nothing to teach. What is seen on the way goes to ``notes``:
+    ``lengths`` and ``windows`` of each row; ``first`` of each window; the numbers of the rows that are ``cut``,
+    ``lost`` and ``widened``; the tokens of the ``answers``, and the windows from which they are ``absent``.
     """
     for reading in readings(questions, tokenizer, limit, truncate, check):
-        row, name = questions.rows[reading.number], questions.index[reading.number]
+        row = reading.row
         answer = None if row.start is None else tokens_at(reading.offsets, row.start, row.start + len(row.answer))
-        tally.lengths.append(reading.length)
+        notes["lengths"].append(reading.length)
         if reading.asked > len(reading.question) - len(reading.close):
-            tally.cut.append(name)
+            notes["cut"].append(reading.number)
         made = list(windows(reading, limit, answer))
         if answer is not None:
-            tally.longest = max(tally.longest, answer[1] - answer[0] + 1)
+            notes["answers"].append(answer[1] - answer[0] + 1)
             if characters_of(row.context, reading.offsets, *answer) != _stripped(row.start, row.answer):
-                tally.widened.append(name)
+                notes["widened"].append(reading.number)
         if row.start is not None and not any(window.answers for window in made):
-            tally.lost.append(name)
+            notes["lost"].append(reading.number)
             for window in made:
                 window.targets[:, 1:] = 0
         elif answer is not None:
-            tally.absent += sum(window.taught and not window.answers for window in made)
-        yield reading, [window for window in made if all_of_them or window.taught]
+            notes["absent"].append(sum(window.taught and not window.answers for window in made))
+        some = [window for window in made if all_of_them or window.taught]
+        notes["windows"].append(len(some))
+        notes["first"].extend(window.first for window in some)
+        yield reading, some
 
 
 def tokens_at(offsets: np.ndarray, start: int, end: int) -> tuple[int, int] | None:

@@ -9,7 +9,8 @@ was cut, so that it is not learned as an answer's end.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
@@ -24,11 +25,13 @@ from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, ModelError, OptionError, plural
 from gpt_magic.inference.generation import Sampling, generate
+from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model
 from gpt_magic.tasks import overlap
 from gpt_magic.tasks.answers import score_answers
-from gpt_magic.tasks.language import Learned, NextToken, encode, row_nats, total_nats
+from gpt_magic.tasks.keys import token_key
+from gpt_magic.tasks.language import ROWS_A_PASS, Learned, NextToken, encode, row_nats, total_nats
 from gpt_magic.tasks.reading import Answered
 from gpt_magic.tasks.task import Check, Row, Rows, Task
 
@@ -41,6 +44,7 @@ class WriteTask(Task):
     """``task = "answer"``, ``style = "write"``."""
 
     name = "answer"
+    read_together = ROWS_A_PASS
     scores = {"exact_match": "exact match", "f1": "F1"}  # noqa: RUF012  # declared in Task
 
     data: AnswerData
@@ -59,42 +63,40 @@ class WriteTask(Task):
         self.tokenizer, self._limit = tokenizer, limit
         if limit < _LEAST:
             raise OptionError(f"max_length = {limit}: must be {_LEAST} at least for task = 'answer'")
-        ends, valid_ends = (completions(part, tokenizer, check) for part in (data.train, data.valid))
-        longest = max(map(len, ends))
+        train = encode_answers(data.train, tokenizer, limit, None, truncate, check, self.watched)
+        longest = int(train.notes["answers"].max())
         self._longest = room = min(longest, limit // 2)
-        train, lengths, cut = prompts(data.train, tokenizer, limit, room, truncate, check)
-        valid, _, valid_cut = prompts(data.valid, tokenizer, limit, room, truncate, check)
-        wholes = np.fromiter(map(len, ends), dtype=np.int64, count=len(ends))
-        ends, long = _cut_ends(ends, [room] * len(ends), data.train.index)
-        valid_ends, valid_long = _cut_ends(valid_ends, [limit - len(ids) for ids in valid], data.valid.index)
-        if (long or valid_long) and truncate == "error":
-            raise DataError(
-                f"{plural(len(long) + len(valid_long), 'answer')} {_too_long(limit)} ({rows([*long, *valid_long])}): "
-                "shorten them, or say truncate = 'head' or 'tail'"
-            )
-        if (cut or valid_cut) and truncate == "error":
-            raise DataError(
-                f"{plural(len(cut) + len(valid_cut), 'context')} longer than {limit:,} tokens with question and answer "
-                f"({rows([*cut, *valid_cut])}): shorten them, or say truncate = 'head' or 'tail'"
-            )
-        encoded = encode(_learned(train, ends, data.train.index), limit)
-        lengths = lengths + wholes
+        done = len(data.train)
+        valid = encode_answers(
+            data.valid, tokenizer, limit, room, truncate, check, lambda rows: self.watched(rows, done)
+        )
+        parts = (("training", data.train, train.notes), ("validation", data.valid, valid.notes))
+        cut, long = (
+            [(what, len(of), take(of.index, notes[which])) for what, of, notes in parts if len(notes[which])]
+            for which in ("cut", "long")
+        )
+        for noun, over, said in (("answer", long, _too_long(limit)), ("context", cut, _longer(limit))):
+            if over and truncate == "error":
+                names = [name for _, _, some in over for name in some]
+                raise DataError(
+                    f"{plural(len(names), noun)} {said} ({rows(names)}): shorten them, or say truncate = 'head' or "
+                    "'tail'"
+                )
+        lengths = train.notes["lengths"] + train.notes["answers"]
         part = "beginning" if truncate == "tail" else "end"
         return Rows(
-            train=encoded,
-            valid=encode(_learned(valid, valid_ends, data.valid.index), limit),
-            facts=[*self._facts(longest), *length_facts(lengths, int(encoded.lengths().sum()))],
+            train=train,
+            valid=valid,
+            facts=[*self._facts(longest), *length_facts(lengths, int(train.lengths().sum()))],
             warnings=[
                 *(
-                    f"{len(over):,} of {len(of):,} {what} contexts do not fit into {limit:,} tokens and lose their "
+                    f"{len(over):,} of {of:,} {what} contexts do not fit into {limit:,} tokens and lose their "
                     f"{part} ({rows(over)}); style = 'extract' reads all of them"
-                    for what, over, of in (("training", cut, data.train), ("validation", valid_cut, data.valid))
-                    if over
+                    for what, of, over in cut
                 ),
                 *(
-                    f"{len(over):,} of {len(of):,} {what} answers {_too_long(limit)}, lose their end ({rows(over)})"
-                    for what, over, of in (("training", long, data.train), ("validation", valid_long, data.valid))
-                    if over
+                    f"{len(over):,} of {of:,} {what} answers {_too_long(limit)}, lose their end ({rows(over)})"
+                    for what, of, over in long
                 ),
             ],
             lengths=length_picture(lengths, limit),
@@ -110,7 +112,7 @@ class WriteTask(Task):
         """Loss of all rows, exact match and F1 of those that are answered."""
         nats, tokens = total_nats(model, rows, hidden, check)
         asked = self._asked()
-        ids, _, _ = prompts(asked, self.tokenizer, self._limit, self._longest, self.options.truncate)
+        ids, _ = prompts(asked, self.tokenizer, self._limit, self._longest, self.options.truncate)
         told = generate(model, self.tokenizer, ids, Sampling(self._longest, temperature=0), check=check)
         scored = score_answers([one.text.strip() for one in told], asked.references)
         return {"loss": nats / max(tokens, 1), "exact_match": scored.exact_match, "f1": scored.f1}
@@ -130,7 +132,7 @@ class WriteTask(Task):
 
     def _facts(self, longest: int) -> list[tuple[str, str]]:
         train, asked = self.data.train, len(self._asked())
-        contexts = len({row.context for row in train.rows})
+        contexts = len(train.different_contexts)
         said = f"{len(train):,} about {plural(contexts, 'context')}, answers written (style = 'write')"
         if train.unanswerable:
             said += f"; {train.unanswerable:,} without an answer ({train.unanswerable / len(train):.0%})"
@@ -140,7 +142,52 @@ class WriteTask(Task):
         return facts
 
 
-def completions(questions: Questions, tokenizer: Any, check: Check = lambda: None) -> list[list[int]]:
+def encode_answers(
+    questions: Questions,
+    tokenizer: Any,
+    limit: int,
+    room: int | None,
+    truncate: str,
+    check: Check,
+    watch: Callable[[Iterator[Learned]], Iterator[Learned]],
+) -> Encoded:
+    """Prompts with their completions as rows for the loop. Tokens of a large table are kept, or found.
+
+    As notes the tokens of each prompt (``lengths``) and of each completion (``answers``) before anything is cut, and
+    the numbers of the rows whose prompt was ``cut`` or whose answer is too ``long``.
+
+    Args:
+        room: tokens that are left for an answer; None for those of the longest, half of ``limit`` at most. Where it is
+            given, an answer may take what its prompt leaves.
+    """
+    notes = {name: array("q") for name in ("lengths", "answers", "cut", "long")}
+    key, need = token_key(tokenizer, _content(questions, check), "written answers", limit, room, truncate)
+
+    def made() -> Iterator[Learned]:
+        most = room or min(max(map(len, completions(questions, tokenizer, check))), limit // 2)
+        asked = made_prompts(questions, tokenizer, limit, most, truncate, check)
+        ends = completions(questions, tokenizer, check)
+        for number, ((ids, length), end, name) in enumerate(zip(asked, ends, questions.index, strict=True)):
+            kept = end[: most if room is None else limit - len(ids)]
+            notes["lengths"].append(length)
+            notes["answers"].append(len(end))
+            if len(ids) < length:
+                notes["cut"].append(number)
+            if len(kept) < len(end):
+                notes["long"].append(number)
+            yield _learned(ids, kept, name)
+
+    return encode(watch(made()), limit, key, notes=notes, need=3 * need)
+
+
+def _content(questions: Questions, check: Check) -> Iterator[str]:
+    """All that differs from row to row, as texts."""
+    for row, name in zip(questions.rows, questions.index, strict=True):
+        check()
+        yield from (row.question, row.context, row.answer, str(bool(row.answers)), str(name))
+
+
+def completions(questions: Questions, tokenizer: Any, check: Check = lambda: None) -> Iterator[list[int]]:
     """Token ids of each answer with the space before it and the end-of-text token behind it.
 
     Raises:
@@ -149,64 +196,59 @@ def completions(questions: Questions, tokenizer: Any, check: Check = lambda: Non
     end = tokenizer.eos_token_id
     if end is None:
         raise ModelError("the base's tokenizer has no end-of-text token to learn where an answer ends: set eos_token")
-    texts = [f" {row.answer.strip()}" if row.answers else "" for row in questions.rows]
-    return [[*ids, end] for ids in token_ids(texts, tokenizer, questions.index, check, whole=False)]
+    texts = mapped(lambda row: f" {row.answer.strip()}" if row.answers else "", questions.rows)
+    return ([*ids, end] for ids in token_ids(texts, tokenizer, questions.index, check, whole=False))
 
 
 def prompts(
     questions: Questions, tokenizer: Any, limit: int, room: int, truncate: str, check: Check = lambda: None
-) -> tuple[list[np.ndarray], np.ndarray, list[Any]]:
+) -> tuple[list[np.ndarray], list[Any]]:
+    """`made_prompts` as a list, and the rows of which something was cut."""
+    made = [*made_prompts(questions, tokenizer, limit, room, truncate, check)]
+    cut = [name for (ids, length), name in zip(made, questions.index, strict=True) if len(ids) < length]
+    return [ids for ids, _ in made], cut
+
+
+def made_prompts(
+    questions: Questions, tokenizer: Any, limit: int, room: int, truncate: str, check: Check = lambda: None
+) -> Iterator[tuple[np.ndarray, int]]:
     """Token ids of each prompt, its parts tokenised apart, with ``room`` tokens left in ``limit`` for an answer.
 
     Of a context that is too long the head is read, or with ``truncate="tail"`` its tail; of a question that takes more
     than half of what there is, the head.
 
-    Returns:
-        The ids, ``(tokens,)`` each, the tokens before anything was cut, ``(rows,)``, and the rows that were cut.
+    Yields:
+        The ids, ``(tokens,)``, and how many there were before anything was cut.
     """
-    made, lengths, cut = [], [], []
-    for (front, context, back), row in zip(_parts(questions, tokenizer, check), questions.index, strict=True):
+    for front, context, back in _parts(questions, tokenizer, check):
         kept = front[: (limit - room - len(back)) // 2] if len(front) > (limit - room) // 2 else front
         free = limit - room - len(kept) - len(back)
         read = context[max(len(context) - free, 0) :] if truncate == "tail" else context[:free]
-        made.append(np.array([*kept, *read, *back], dtype=np.int32))
-        lengths.append(len(front) + len(context) + len(back))
-        if len(made[-1]) < lengths[-1]:
-            cut.append(row)
-    return made, np.array(lengths, dtype=np.int64), cut
-
-
-def _cut_ends(
-    ends: Sequence[list[int]], most: Sequence[int], index: Sequence[Any]
-) -> tuple[list[list[int]], list[Any]]:
-    """Completions of at most so many tokens each, and the rows of those that were cut."""
-    made = [end[:room] for end, room in zip(ends, most, strict=True)]
-    return made, [row for end, room, row in zip(ends, most, index, strict=True) if len(end) > room]
+        yield np.array([*kept, *read, *back], dtype=np.int32), len(front) + len(context) + len(back)
 
 
 def _too_long(limit: int) -> str:
     return f"too long for {limit:,} tokens, half of which are for question and context"
 
 
+def _longer(limit: int) -> str:
+    return f"longer than {limit:,} tokens with question and answer"
+
+
 def _parts(questions: Questions, tokenizer: Any, check: Check) -> Iterator[tuple[list[int], list[int], list[int]]]:
     """Token ids of what stands before each context, of the context, and of what stands behind it."""
-    rows, index = questions.rows, questions.index
-    fronts = token_ids([f"Question: {row.question}\nContext:" for row in rows], tokenizer, index, check)
-    contexts = token_ids([f" {row.context}" for row in rows], tokenizer, index, check, whole=False)
+    asked = mapped(lambda row: f"Question: {row.question}\nContext:", questions.rows)
+    about = mapped(lambda row: f" {row.context}", questions.rows)
+    fronts = token_ids(asked, tokenizer, questions.index, check)
+    contexts = token_ids(about, tokenizer, questions.index, check, whole=False)
     back = next(token_ids(["\nAnswer:"], tokenizer, [None], whole=False))
     return ((front, context, back) for front, context in zip(fronts, contexts, strict=True))
 
 
-def _learned(prompts: Sequence[np.ndarray], ends: Sequence[Sequence[int]], index: Sequence[Any]) -> list[Learned]:
-    """Prompts that are only read and completions that are learned, as sequences."""
-    return [
-        Learned(
-            np.concatenate([prompt, np.array(end, dtype=np.int32)]),
-            np.arange(len(prompt) + len(end)) >= len(prompt),
-            row,
-        )
-        for prompt, end, row in zip(prompts, ends, index, strict=True)
-    ]
+def _learned(prompt: np.ndarray, end: Sequence[int], row: Any) -> Learned:
+    """A prompt that is only read and a completion that is learned, as one sequence."""
+    ids = np.concatenate([prompt, np.array(end, dtype=np.int32)])
+    return Learned(ids, np.arange(len(ids)) >= len(prompt), row)
 
 
 def write_answers(
@@ -229,7 +271,7 @@ def write_answers(
         The answers, each with the probability that the model gives to it and its end, and with its first place in the
         context where it stands there; and the rows of which something was cut.
     """
-    ids, _, cut = prompts(questions, tokenizer, limit, longest, truncate)
+    ids, cut = prompts(questions, tokenizer, limit, longest, truncate)
     told = generate(model, tokenizer, ids, Sampling(longest, temperature=0))
     texts = [one.text.strip() for one in told]
 
@@ -240,7 +282,7 @@ def write_answers(
         ]
         # A text may have a token more when it is tokenised than when it was written; with it, it would not fit.
         ends = [end[: longest + 1] for end in completions(Questions(said, questions.index), tokenizer)]
-        nats = row_nats(model, encode(_learned(ids, ends, questions.index), limit), hidden)
+        nats = row_nats(model, encode(map(_learned, ids, ends, questions.index), limit), hidden)
         return list(np.exp(-nats).tolist())
 
     nothing: Sequence[float | None] = chances([""] * len(texts)) if rejects == "questions" else [None] * len(texts)

@@ -201,7 +201,7 @@ class TunedAnswerer(TunedModel):
         frame = pd.DataFrame({"question": questions, "context": contexts}, dtype=object)
         return frame, frame["question"], frame["context"]
 
-    def _answers(self, questions: list[Question], index: list[Any]) -> "tuple[list[Answered], list[Any]]":
+    def _answers(self, questions: Sequence[Question], index: Sequence[Any]) -> "tuple[list[Answered], list[Any]]":
         from gpt_magic.tasks.reading import read_answers
         from gpt_magic.tasks.write import write_answers
 
@@ -223,7 +223,8 @@ class TunedAnswerer(TunedModel):
         if cut:
             what = "question" if self.style == "extract" else "context or question"
             warnings.warn(
-                f"{plural(len(cut), what)} too long for {self.max_length:,} tokens: only a part was read ({rows(cut)})",
+                f"{plural(len(cut), 'row')} with a {what} too long for {self.max_length:,} tokens: only a part was "
+                f"read ({rows(cut)})",
                 TruncationWarning,
                 stacklevel=3,
             )

@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 import pytest
 
-from benchmarks.size import PIECE, measure, memory, page, write_rows, write_sentences
+from benchmarks.size import PIECE, measure, memory, page, write_questions, write_rows, write_sentences
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
@@ -35,6 +35,14 @@ def test_sentences_have_a_tag_a_word_and_an_entity(tmp_path):
     assert len(table) == PIECE + 5
     assert (table["tokens"].map(len) == table["tags"].map(len)).all()
     assert table["tags"].map(lambda tags: any(tag.startswith("B-") for tag in tags)).all()
+
+
+def test_questions_have_their_answers_in_their_contexts(tmp_path):
+    table = pd.read_parquet(write_questions(PIECE + 5, tmp_path))
+    assert len(table) == PIECE + 5
+    assert table["context"].nunique() == (PIECE + 5) // 5
+    for context, answers in zip(table["context"], table["answers"], strict=True):
+        assert context.startswith(answers["text"][0], answers["answer_start"][0])
 
 
 def test_a_cell_is_measured_and_shown(tmp_path):

@@ -81,6 +81,12 @@ def test_what_is_said_of_places() -> None:
     assert [row.start for row in plain.train.rows] == [34, 0, 0, 10, 0]
 
 
+def test_places_of_pandas_own_whole_numbers_may_be_missing() -> None:
+    frame = pd.DataFrame({"question": ["Who?"] * 2, "context": [TEXT] * 2, "answer": ["An owl", "a bird"]})
+    frame["answer_start"] = pd.array([18, None], dtype="Int64")
+    assert [row.start for row in read(frame).train.rows] == [18, 10]
+
+
 def test_the_first_reference_that_stands_in_the_context_is_learned_and_all_are_kept() -> None:
     (row, _) = read(one(["a sparrow", "an owl", "An owl"])).train.rows
     assert (row.answer, row.start, row.answers) == ("An owl", 0, ("a sparrow", "an owl", "An owl"))

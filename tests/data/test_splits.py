@@ -1,12 +1,13 @@
 from collections import Counter
 from collections.abc import Hashable, Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_magic.data.checks import normalise
-from gpt_magic.data.splits import split
+from gpt_magic.data.splits import set_aside
 
 # Few letters, so that copies (but for case and space) are common.
 ROWS = st.lists(
@@ -16,6 +17,13 @@ ROWS = st.lists(
 )
 FRACTIONS = st.floats(0, 0.5)
 SEEDS = st.integers(0, 2**32 - 1)
+
+
+def split(
+    texts: Sequence[str], labels: Sequence[Hashable], fraction: float, seed: int
+) -> tuple[list[int], list[int], str]:
+    held, how = set_aside(texts, labels, fraction, seed)
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist(), how
 
 
 def labels_of(labels: Sequence[Hashable], positions: Sequence[int]) -> Counter[Hashable]:

@@ -1,5 +1,6 @@
 """Faster routines must not change a number: torch's own modules are the reference."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -9,7 +10,15 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from gpt_magic.engine import kernels
-from gpt_magic.engine.kernels import fast_kernels, has_onednn, onednn_is_faster, product
+from gpt_magic.engine.kernels import (
+    bf16_gradients,
+    bf16_product,
+    bf16_products,
+    fast_kernels,
+    has_onednn,
+    onednn_is_faster,
+    product,
+)
 from tests.tiny import tiny_gpt2
 
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
@@ -52,6 +61,69 @@ def test_product_computes_no_gradient_that_nobody_wants() -> None:
     assert x.grad is None
     assert weight.grad is None
     assert bias.grad is not None
+
+
+@pytest.mark.parametrize(("tokens", "inputs", "outputs"), [(1, 3, 5), (7, 16, 48), (129, 256, 64)])
+@pytest.mark.parametrize(
+    ("way", "kind"), [(bf16_product, torch.float32), (bf16_product, torch.bfloat16), (bf16_gradients, torch.float32)]
+)
+@pytest.mark.parametrize("biased", [False, True])
+def test_products_in_bf16(tokens: int, inputs: int, outputs: int, way: Any, kind: torch.dtype, biased: bool) -> None:
+    torch.manual_seed(tokens)
+    # Operands that bfloat16 holds exactly, so that float64 says what comes out but for the rounding of the results.
+    x, weight = torch.randn(1, tokens, inputs).to(kind).bfloat16(), torch.randn(inputs, outputs).bfloat16()
+    bias, back = torch.randn(outputs).bfloat16(), torch.randn(1, tokens, outputs).bfloat16()
+    leaves = [x.to(kind), weight.float(), bias.float()][: 3 if biased else 2]
+    leaves = [leaf.clone().requires_grad_() for leaf in leaves]
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    out, expected = way(*leaves), exact[0] @ exact[1] + (exact[2] if biased else 0)
+    out.backward(back.to(out.dtype))
+    expected.backward(back.double())
+    assert out.dtype == (torch.bfloat16 if way is bf16_product else torch.float32)
+    rounding = 2**-8 if way is bf16_product else 1e-5
+    most = float(expected.detach().abs().max())
+    torch.testing.assert_close(out.double(), expected, rtol=rounding, atol=rounding * most)
+    for ours, theirs in zip(leaves, exact, strict=True):
+        assert ours.grad is not None
+        assert ours.grad.dtype == ours.dtype
+        most = float(theirs.grad.abs().max())
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=2**-8, atol=2**-8 * most)
+
+
+def test_only_a_gpt2_keeps_bf16_between_its_products() -> None:
+    x = torch.ones(2, 3)
+    assert bf16_product(x, torch.ones(3, 4), stays=False).dtype == torch.float32
+    model = tiny_gpt2()
+    tokens = torch.randint(0, 90, (2, 9))
+    kinds: dict[str, torch.dtype] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Conv1D | nn.Linear | nn.LayerNorm):
+            module.register_forward_hook(lambda _, __, out, name=name: kinds.update({name: out.dtype}))
+    for family, inside in (("gpt2", torch.bfloat16), ("other", torch.float32)):
+        model.config.model_type = family
+        with bf16_products(), fast_kernels(model):
+            model.score(model.base_model(tokens).last_hidden_state)
+        assert kinds.pop("score") == torch.float32  # logits are exact
+        assert {kind for name, kind in kinds.items() if ".ln_" in name} == {torch.float32}
+        assert {kind for name, kind in kinds.items() if ".c_" in name} == {inside}
+
+
+@pytest.mark.parametrize("longest", [6, 40])
+def test_a_model_in_bf16_is_near_and_repeats_to_the_bit(longest: int) -> None:
+    model = tiny_gpt2(seed=4)
+    tokens = torch.randint(0, 90, (5, longest), generator=torch.manual_seed(1))
+    results = []
+    for context in (nullcontext(), bf16_products(), bf16_products()):
+        model.zero_grad()
+        with context, fast_kernels(model):
+            hidden = model.base_model(tokens).last_hidden_state
+        hidden.square().mean().backward()
+        gradients = [p.grad.flatten() for p in model.base_model.parameters() if p.grad is not None]
+        assert {gradient.dtype for gradient in gradients} == {torch.float32}
+        results.append((hidden.detach(), torch.cat(gradients)))
+    for exact, ours, again in zip(*results, strict=True):
+        assert 1e-6 < float((ours - exact).norm() / exact.norm()) < 0.02
+        assert torch.equal(ours, again)
 
 
 @pytest.mark.parametrize(

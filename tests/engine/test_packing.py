@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForSequenceClassification, BloomConfig, LlamaConfig
 
 from gpt_magic.engine import layout, packing
-from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
+from gpt_magic.engine.kernels import bf16_products
+from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded, short_attention
 from tests.tiny import PAD, VOCABULARY, random_rows, tiny_gpt2
 
 
@@ -50,6 +52,57 @@ def test_gradients_of_packed_and_padded_forwards_agree() -> None:
         gradients.append([p.grad.clone() for p in model.parameters()])
     for packed, padded in zip(*gradients, strict=True):
         torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scaling", [None, 0.3])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (3, 2, 17, 8)])
+def test_short_attention_is_torchs_own(shape: tuple[int, ...], scaling: float | None) -> None:
+    torch.manual_seed(shape[2])
+    results = []
+    parts = [torch.randn(shape).transpose(1, 2).contiguous().transpose(1, 2) for _ in range(3)]
+    back = torch.randn(shape)
+    for way in (short_attention, scaled_dot_product_attention):
+        leaves = [part.clone().requires_grad_() for part in parts]
+        how = {"is_causal": True, "scale": scaling} if way is scaled_dot_product_attention else {}
+        out = way(*leaves, **how) if how else way(*leaves, 0.0, scaling)
+        out.backward(back)
+        results.append([out, *(leaf.grad for leaf in leaves)])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_short_attention_drops_out_as_torchs_own() -> None:
+    q, k, v = torch.randn(3, 4, 2, 9, 8).unbind()
+    torch.manual_seed(0)
+    many = torch.stack([short_attention(q, k, v, 0.5, None) for _ in range(2000)])
+    torch.testing.assert_close(many.mean(0), short_attention(q, k, v, 0.0, None), atol=0.15, rtol=0)
+    assert many.std(0).mean() > 0.1
+
+
+@pytest.mark.parametrize("short", [packing.SHORT, 5])
+@pytest.mark.parametrize("several", [True, False], ids=["several scored", "one scored"])
+def test_in_bf16_it_is_near(short: int, several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "SHORT", short)
+    model, rows = tiny_gpt2(seed=2), random_rows(12, seed=6)
+    scored = [np.arange(len(row)) for row in rows.ids] if several else rows.scored
+    exact = hidden_packed(model, rows.ids, scored).detach()
+    for way in (hidden_packed, hidden_padded):
+        with bf16_products():
+            near = way(model, rows.ids, scored)
+        assert near.dtype == torch.float32
+        assert 1e-5 < float((near - exact).detach().norm() / exact.norm()) < 0.02
+
+
+def test_another_family_is_near_in_bf16_too() -> None:
+    shape = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48, "num_labels": 3}
+    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, pad_token_id=PAD, **shape)
+    torch.manual_seed(0)
+    model, rows = AutoModelForSequenceClassification.from_config(config).eval(), random_rows(9, seed=2)
+    exact = hidden_packed(model, rows.ids, rows.scored)
+    for way in (hidden_packed, hidden_padded):
+        with bf16_products():
+            near = way(model, rows.ids, rows.scored)
+        assert 1e-5 < float((near - exact).detach().norm() / exact.norm()) < 0.02
 
 
 def test_several_scored_positions_a_row() -> None:

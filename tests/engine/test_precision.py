@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gpt_magic.engine.precision import choose_machine
+from gpt_magic.engine.kernels import in_bf16
+from gpt_magic.engine.precision import Machine, choose_machine
 from gpt_magic.errors import OptionError
 
 
@@ -21,10 +22,24 @@ def test_auto_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, i
     assert (machine.device.type, machine.precision) == ("cuda", precision)
 
 
-def test_auto_on_the_cpu_is_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    machine = choose_machine("cpu", "auto")
-    assert (machine.device.type, machine.precision) == ("cpu", "fp32")
+@pytest.mark.parametrize("avx512", [True, False])
+@pytest.mark.parametrize("amx", [True, False])
+def test_auto_on_a_cpu_is_bf16_where_it_is_native(monkeypatch: pytest.MonkeyPatch, avx512: bool, amx: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert choose_machine("cpu", "auto").precision == ("bf16" if avx512 or amx else "fp32")
+    assert choose_machine("cpu", "fp32").precision == "fp32"
+
+
+def test_on_a_cpu_only_the_products_of_fast_kernels_are_in_bf16() -> None:
+    cpu = torch.device("cpu")
+    with Machine(cpu, "bf16", "").autocast():
+        assert in_bf16(cpu)
+        assert not in_bf16(torch.device("meta"))
+        assert not torch.is_autocast_enabled("cpu")
+    assert not in_bf16(cpu)
+    with Machine(cpu, "fp32", "").autocast():
+        assert not in_bf16(cpu)
 
 
 @pytest.mark.parametrize(

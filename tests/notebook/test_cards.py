@@ -191,6 +191,11 @@ def test_the_progress_keeps_its_shape() -> None:
     assert shapes[1:] == shapes[:-1]
 
 
+def test_the_progress_says_what_to_do_where_it_stands_still() -> None:
+    said = Page(progress_html(replace(noisy_run(at=312), elapsed=41.0))).text
+    assert said.endswith("As of 0:41; where it stands still, %finetune --show shows the run as it is now.")
+
+
 def test_the_progress_line_reads_as_promised() -> None:
     moment = replace(noisy_run(at=312), elapsed=41.0, left=47.2, loss=0.213, learning_rate=2.1e-4)
     line = progress_text(replace(moment, tokens_per_second=5230.4))

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import datasets
 import pandas as pd
@@ -125,7 +126,7 @@ def test_a_line_magic_anywhere_in_a_cell(complete: Complete) -> None:
         ("reviews --schedule=co", ["cosine", "constant"]),
         ("reviews --class-weights ", ["none", "balanced"]),
         ("reviews --device c", ["cpu", "cuda"]),
-        ("reviews --base g", ["gpt2"]),
+        ("reviews --base g", ["gpt2", "gpt2-medium"]),
         ("reviews --epochs ", []),
         ("reviews --nonsense 3 --se", ["--seed"]),
     ],
@@ -183,7 +184,7 @@ def body(complete: Complete, text: str, line: str = "reviews") -> list[str]:
         ("schedule = 'co", ["schedule = 'cosine'", "schedule = 'constant'"]),
         ("class_weights = b", ['class_weights = "balanced"']),
         ("quiet = ", ["quiet = True", "quiet = False"]),
-        ("base = g", ['base = "gpt2"']),
+        ("base = g", ['base = "gpt2"', 'base = "gpt2-medium"']),
         ("seed = ", []),
         ("nonsense = ", []),
         ("print(", []),
@@ -201,6 +202,60 @@ def test_an_empty_line_offers_every_option(complete: Complete) -> None:
 
 def test_columns_of_data_that_the_body_names(complete: Complete) -> None:
     assert body(complete, "data = rows\ntext = ", line="") == ['text = "input"', 'text = "labels"']
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("", "data = rows[:10]"),
+        ("", "data = pd.DataFrame(rows)"),
+        ("-o reviews", "data = rows"),
+        ("--output=reviews", "data = rows"),
+        ("--valid reviews rows", ""),
+        ("-o reviews rows", ""),
+    ],
+)
+def test_the_columns_are_those_of_the_training_data(complete: Complete, line: str, text: str) -> None:
+    assert body(complete, f"{text}\ntext = ", line) == ['text = "input"', 'text = "labels"']
+
+
+def test_what_stands_behind_the_cursor_counts(complete: Complete) -> None:
+    assert complete('%%finetune\ntext = "in|\ndata = rows') == ['%%finetune\ntext = "input"\ndata = rows']
+
+
+@pytest.fixture
+def bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with saved models in it, and a cache of the hub with two."""
+    for place in ("clf", "runs/first", "runs/second", "runs/notes", "empty", ".hidden"):
+        (tmp_path / place).mkdir(parents=True)
+        if place not in ("runs/notes", "empty"):
+            (tmp_path / place / "config.json").write_text("{}")
+            (tmp_path / place / "model.safetensors").write_bytes(b"x")
+    for name, weights in (("openai-community--gpt2", "model.safetensors"), ("a--pickle", "pytorch_model.bin")):
+        files = tmp_path / "hub" / f"models--{name}" / "snapshots" / "0a1b"
+        files.mkdir(parents=True)
+        for file in ("config.json", "tokenizer.json", weights):
+            (files / file).write_bytes(b"x")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_bases_that_are_here(complete: Complete, shell: InteractiveShell, bases: Path) -> None:
+    usual = ["nano", "scratch", "openai-community/gpt2", "distilgpt2", "gpt2", "gpt2-medium"]
+    shell.user_ns["tuned"] = TunedModel()
+    try:
+        assert body(complete, "base = ") == [*(f'base = "{name}"' for name in [*usual, "clf"]), "base = tuned"]
+        assert body(complete, "base = '") == [f"base = '{name}'" for name in [*usual, "clf"]]
+        assert body(complete, "base = tu") == ["base = tuned"]
+        assert body(complete, "base = 'runs/") == [f"base = 'runs/{name}'" for name in ("first", "second", "notes/")]
+        assert offered(complete, "%finetune reviews --base |") == [*usual, "clf", "tuned"]
+        assert offered(complete, "%finetune reviews --base runs/f|") == ["irst"]
+        assert offered(complete, "%finetune reviews --base no/such/|") == []
+        assert offered(complete, "%finetune reviews -o |") == ["tuned"]
+        assert offered(complete, f"%finetune reviews --base {bases}/cl|") == ["f"]
+    finally:
+        del shell.user_ns["tuned"]
 
 
 def test_a_body_in_the_middle(complete: Complete) -> None:

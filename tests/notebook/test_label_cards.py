@@ -84,7 +84,7 @@ def test_the_picture_is_for_light_and_dark_pages(calibration: Calibration) -> No
 def test_the_picture_shows_itself_with_words_beside_it(calibration: Calibration) -> None:
     data, metadata = reliability_figure(vars(calibration))._repr_mimebundle_()
     width, height = Image.open(io.BytesIO(data["image/png"])).size
-    assert metadata["image/png"] == {"width": width // 2, "height": height // 2}
+    assert metadata["image/png"] == {"width": width // 2, "height": height // 2, "alt": data["text/plain"]}
     assert data["text/plain"] == (
         f"reliability of {calibration.rows:,} predictions: calibration error {calibration.ece_before:.1%} before, "
         f"{calibration.ece_after:.1%} after"

@@ -178,7 +178,7 @@ def test_the_figure_says_in_words_what_it_shows_and_can_be_saved() -> None:
 def test_the_figure_shows_itself_where_pyplot_was_never_imported() -> None:
     data, metadata = figure(noisy_run())._repr_mimebundle_()
     assert pixels(data["image/png"]).shape == (2 * HEIGHT, 2 * WIDTH, 4)
-    assert metadata["image/png"] == {"width": WIDTH, "height": HEIGHT}
+    assert metadata["image/png"] == {"width": WIDTH, "height": HEIGHT, "alt": "loss plot"}
 
 
 def test_the_lines_differ_by_more_than_colour() -> None:

@@ -26,7 +26,7 @@ class PlayedRun:
         if self.looks <= 0:
             self.done.set()
 
-    def stop(self) -> None:
+    def stop(self, said: str) -> None:
         self.stops += 1
 
     def abandon(self) -> None:

@@ -14,6 +14,7 @@ from gpt_magic.models.find import find_base
 from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.tasks.windows import (
     Tally,
+    blank_notes,
     blank_tokens,
     characters_of,
     readings,
@@ -189,16 +190,19 @@ def test_what_is_seen_of_rows_is_counted(tokenizer: Any) -> None:
         Question("Who? " * 30, "An owl.", ("owl",), "owl", 3),
         Question("Who?", "An owl.", (), "", None),
     ]
-    tally = Tally()
+    notes = blank_notes()
     questions = Questions(rows, list("abcde"))
-    made = list(taught_windows(questions, tokenizer, 40, "head", lambda: None, tally, all_of_them=False))
+    made = list(taught_windows(questions, tokenizer, 40, "head", lambda: None, notes, all_of_them=False))
+    tally = Tally.of(notes, questions.index)
     assert [reading.number for reading, _ in made] == [0, 1, 2, 3, 4]
     assert [bool(some) for _, some in made] == [True, False, True, True, True]
     assert (tally.cut, tally.lost, tally.widened) == (["d"], ["b"], ["c"])
-    assert tally.lengths == [reading.length for reading, _ in made]
+    assert tally.lengths.tolist() == [reading.length for reading, _ in made]
+    assert notes["windows"].tolist() == [len(some) for _, some in made]
+    assert notes["first"].tolist() == [window.first for _, some in made for window in some]
     assert tally.absent == sum(not window.answers for window in made[0][1])
     assert tally.absent > 0
-    everything = list(taught_windows(questions, tokenizer, 40, "head", lambda: None, Tally(), all_of_them=True))
+    everything = list(taught_windows(questions, tokenizer, 40, "head", lambda: None, blank_notes(), all_of_them=True))
     assert [len(some) for _, some in everything] == [
         len(spans_of(len(reading.context), 40 - len(reading.question) - 1)) for reading, _ in everything
     ]

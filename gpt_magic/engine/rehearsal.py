@@ -1,0 +1,198 @@
+"""A training step rehearsed with tensors that have no data: what it will hold is counted, nothing is computed.
+
+The rehearsal runs the code of the run itself, so whatever changes a run's memory (packing, the task's head, dropout,
+autocast, frozen parameters, another optimizer) is counted without being known here.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
+from gpt_magic.engine.job import Job, Passes
+from gpt_magic.engine.schedule import build_optimizer
+from gpt_magic.engine.step import pass_losses, step_passes
+
+_KEPT = 18  # numbers that a block keeps of a token for its backward pass, in units of its width; roughly
+_EPOCHS = 20  # whose steps are looked at; every one is shuffled anew
+_WINDOW = 16_384  # rows of an evaluation that are looked at
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a run holds on its device when it holds most.
+
+    Attributes:
+        weights: parameters and buffers.
+        gradients: of the parameters that are trained.
+        optimizer: its state.
+        best: the copy of the best weights; 0 where it is kept elsewhere.
+        passes: what forward and backward passes, evaluations and the optimizer hold beside these at the worst moment.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    best: int
+    passes: int
+
+    @property
+    def total(self) -> int:
+        """At the worst moment."""
+        return self.weights + self.gradients + self.optimizer + self.best + self.passes
+
+
+def rehearse(
+    load: Callable[[], nn.Module],
+    work: Callable[[nn.Module], Job],
+    device: torch.device,
+    valid: Encoded | None = None,
+    read_together: int = 1,
+) -> Need:
+    """Count what a run holds.
+
+    Args:
+        load: makes the model, its weights unread.
+        work: the job of that model.
+        device: where it trains.
+        valid: what it is evaluated on, ``read_together`` rows in a forward pass; None where it is not, and so keeps no
+            best weights.
+
+    Raises:
+        Exception: the model or the task does something that only works on numbers; nothing is known then.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
+        with device:
+            model = load()
+        weights = held.now
+        job = work(model.train())
+        rows, several = largest_pass(job)
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        gradients = sum(weight.numel() * weight.element_size() for weight in trained)
+        optimizer = build_optimizer(job.settings.optimizer, model, job.settings.learning_rate, 0.0)
+        if several:  # the passes before it have left theirs
+            for weight in trained:
+                weight.grad = torch.zeros_like(weight)
+        with held.most() as during:
+            (pass_losses(job, rows).sum() / len(rows)).backward()  # type: ignore[no-untyped-call]
+        step = during.bytes - weights  # gradients among it, as far as they are there at the worst moment
+        with held.most() as during:
+            optimizer.step()
+        state = held.now - weights - gradients
+        update = during.bytes - held.now
+        optimizer.zero_grad(set_to_none=True)
+        look = copies = 0
+        if valid is not None:
+            reading = replace(job, train=valid)
+            reading.passes = Passes(read_together)
+            model.eval()
+            before = held.now
+            with torch.no_grad(), held.most() as during:
+                pass_losses(reading, _largest(reading, [range(min(len(valid), _WINDOW))]))
+            look = during.bytes - before
+            copies = _copy_of(model) if device.type == "cpu" else 0
+    # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
+    # the best weights is made and the old one is still there.
+    beside = max(step, gradients + update, look, copies)
+    return Need(weights, gradients, state, copies, max(beside - gradients, 0))
+
+
+def largest_pass(job: Job) -> tuple[list[int], bool]:
+    """The rows of the run's largest forward pass, as far as one can say, and whether its step has others."""
+    steps = heavy_steps(job)
+    rows = _largest(job, steps)
+    return rows, any(len(step) > len(rows) for step in steps)
+
+
+def heavy_steps(job: Job, most: int = 200) -> list[list[int]]:
+    """The rows of the steps with the most to hold, at most so many of them."""
+    settings, costs = job.settings, _row_costs(job)
+    per_step = settings.rows_per_step
+    found: list[tuple[float, list[int]]] = []
+    for epoch in range(min(-(-settings.steps // steps_per_epoch(len(costs), per_step)), _EPOCHS)):
+        left = settings.steps - epoch * steps_per_epoch(len(costs), per_step)
+        order = epoch_order(len(costs), settings.seed, epoch)[: left * per_step]
+        sums = np.add.reduceat(costs[order], np.arange(0, len(order), per_step))
+        found += [(sums[at], order[at * per_step : (at + 1) * per_step].tolist()) for at in np.argsort(-sums)[:most]]
+    found.sort(key=lambda entry: -entry[0])
+    return [rows for _, rows in found[:most]]
+
+
+def _largest(job: Job, steps: Sequence[Sequence[int]]) -> list[int]:
+    lengths, costs = job.train.lengths(), _row_costs(job)
+    passes = (rows for step in steps for rows in step_passes(job, step, lengths))
+    return max(passes, key=lambda rows: float(costs[rows].sum()))
+
+
+def _row_costs(job: Job) -> np.ndarray:
+    """About how many numbers each row has a forward pass hold, ``(rows,)``: in the blocks, and in the head."""
+    config: Any = job.model.config
+    a_token = _KEPT * config.num_hidden_layers * config.hidden_size
+    a_scored = 3 * job.objective.outputs  # logits, their logarithms, their gradients
+    costs: np.ndarray = job.train.lengths() * a_token + job.train.scored_counts() * a_scored
+    return costs
+
+
+def _copy_of(model: nn.Module) -> int:
+    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+
+
+@dataclass
+class _Most:
+    bytes: int = 0
+
+
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors made within it that are still alive.
+
+    Attributes:
+        now: bytes alive.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self._peak = 0
+        self._alive: set[int] = set()
+
+    @contextmanager
+    def most(self) -> Iterator["_Most"]:
+        """What is alive at the worst moment within it, said when it ends."""
+        self._peak, said = self.now, _Most()
+        yield said
+        said.bytes = self._peak
+
+    def __torch_dispatch__(
+        self,
+        operation: Any,
+        types: Any,  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        out = operation(*args, **(kwargs or {}))
+        for made in out if isinstance(out, tuple | list) else (out,):
+            if isinstance(made, Tensor):
+                self._take(made.untyped_storage())
+        return out
+
+    def _take(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._alive:
+            return
+        size = storage.nbytes()
+        self._alive.add(key)
+        self.now += size
+        self._peak = max(self._peak, self.now)
+        weakref.finalize(storage, self._gone, key, size)
+
+    def _gone(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self.now -= size

@@ -1,0 +1,112 @@
+"""Whether a run fits in its device's memory, and in how many rows at a time; said before it starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from gpt_magic.engine.job import Hidden, Job, Settings
+from gpt_magic.engine.memory import available
+from gpt_magic.engine.packing import hidden_packed, hidden_padded
+from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.rehearsal import Need, rehearse
+from gpt_magic.errors import plural
+from gpt_magic.models.find import Base
+from gpt_magic.store import said_bytes
+from gpt_magic.tasks.task import Rows, Task
+
+# A run is planned into so much of what is free; the rest is for the notebook, the baselines, and what has changed by
+# the time it starts.
+_SHARE = 0.9
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a run will hold, and how it is cut so that it fits.
+
+    Attributes:
+        settings: the run's, with ``rows_at_once`` and ``checkpointing`` settled.
+        fact: for the report.
+        warnings: one sentence each.
+    """
+
+    settings: Settings
+    fact: str
+    warnings: list[str]
+
+
+def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: Machine, *, auto: bool) -> Room:
+    """Cut a run's steps into passes that fit.
+
+    Args:
+        auto: whether passes may hold all rows of a step, else ``settings.batch_size``.
+    """
+    most = settings.rows_per_step if auto else settings.batch_size
+    free = available(machine.device)
+    count = partial(_counted, task, base, rows, machine)
+    planned = replace(settings, rows_at_once=most)
+    asked = count(planned)
+    if asked is None:
+        return Room(planned, "not known beforehand for this model", [])
+    need = asked
+    while free is not None and need.total > _SHARE * free and (smaller := _smaller(planned)) is not None:
+        planned, need = smaller, count(smaller) or need
+    warnings = [] if free is None else _warnings(asked, need, planned, most, free, machine)
+    return Room(planned, _fact(need, planned, free), warnings)
+
+
+def _smaller(settings: Settings) -> Settings | None:
+    """What takes less memory; None where nothing does."""
+    if settings.rows_at_once > 1:
+        return replace(settings, rows_at_once=settings.rows_at_once // 2)
+    return replace(settings, checkpointing="on") if settings.checkpointing == "auto" else None
+
+
+def _counted(task: Task, base: Base, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+    """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
+    empty = replace(base, pretrained=False)
+    load: Callable[[], Any] = partial(task.load, empty)
+
+    def work(hidden: Hidden, model: Any) -> Job:
+        return Job(model, task.objective, rows.train, settings, machine, hidden=hidden)
+
+    valid = rows.valid if len(rows.valid) else None
+    for hidden in (hidden_packed, hidden_padded):
+        try:
+            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
+        except Exception:  # noqa: S112  # whatever it is, it must not cost the run
+            continue
+    return None
+
+
+def _fact(need: Need, settings: Settings, free: int | None) -> str:
+    at_once = plural(settings.rows_at_once, "row")
+    if settings.checkpointing == "on":
+        at_once += ", blocks computed twice"
+    parts = {
+        "weights": need.weights,
+        "gradients": need.gradients,
+        "optimizer": need.optimizer,
+        "best weights": need.best,
+        f"passes of up to {at_once}": need.passes,
+    }
+    of = "" if free is None else f" of {said_bytes(free)} free"
+    return f"{said_bytes(need.total)} at most{of}: " + ", ".join(
+        f"{name} {said_bytes(size)}" for name, size in parts.items() if size
+    )
+
+
+def _warnings(asked: Need, need: Need, settings: Settings, most: int, free: int, machine: Machine) -> list[str]:
+    has = f"{machine.device} has {said_bytes(free)} free"
+    if need.total > _SHARE * free:
+        return [
+            f"training needs about {said_bytes(need.total)} and {has}: it will probably run out of memory; lower "
+            "max_length, take a smaller base, or close other notebooks"
+        ]
+    if asked is need:
+        return []
+    twice = ", blocks computed twice (a third slower)" if settings.checkpointing == "on" else ""
+    return [
+        f"{plural(most, 'row')} at once would need about {said_bytes(asked.total)} and {has}, so "
+        f"{settings.rows_at_once} at a time go through the model{twice}; the loss curve is the same"
+    ]

@@ -1,0 +1,159 @@
+"""What is said of a run's memory before it starts, against what torch's allocator counts when it runs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gpt_magic.engine.batching import Encoded, plan
+from gpt_magic.engine.events import Control
+from gpt_magic.engine.job import Hidden, Job, Passes
+from gpt_magic.engine.loop import train
+from gpt_magic.engine.packing import hidden_packed, hidden_padded
+from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
+from gpt_magic.engine.step import step_passes
+from gpt_magic.tasks.language import NextToken, encode
+from tests.engine.allocator import allocated
+from tests.tiny import job, objective, random_rows, random_sequences, settings, tiny_gpt2, tiny_lm
+
+CPU = torch.device("cpu")
+
+
+def shape(rng: np.random.Generator) -> dict[str, Any]:
+    heads = int(rng.choice([2, 4, 8]))
+    return {
+        "n_layer": int(rng.integers(2, 6)),
+        "n_head": heads,
+        "n_embd": heads * int(rng.choice([16, 32])),
+        "n_positions": 512,
+        "vocab_size": int(rng.integers(200, 4000)),
+    }
+
+
+def within_ten_percent(need: Need, weights: int, held: int) -> None:
+    assert need.weights == pytest.approx(weights, rel=0.001)
+    assert need.total == pytest.approx(weights + held, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("hidden", [hidden_packed, hidden_padded])
+@pytest.mark.parametrize("kind", ["classify", "language"])
+def test_within_ten_percent_of_what_the_allocator_counts(kind: str, hidden: Hidden, seed: int) -> None:
+    """Random shapes, lengths, batches, optimizers; dropout, bf16 and checkpointing in about half of the cases each."""
+    rng = np.random.default_rng((seed, hidden is hidden_packed, kind == "language"))
+    config, dropout = shape(rng), float(rng.choice([0.0, 0.1]))
+    longest, batch = int(rng.choice([20, 90, 300])), int(rng.integers(1, 20))
+    rows: Encoded
+    loss: Any
+    if kind == "language":
+        rows = encode(random_sequences(60, seed, longest=longest, share=rng.choice([0.1, 1.0])), 512)
+        loss = NextToken(config["vocab_size"])
+    else:
+        rows, loss = random_rows(60, seed, longest=longest), objective()
+
+    def load() -> nn.Module:
+        return (tiny_lm if kind == "language" else tiny_gpt2)(dropout=dropout, **config)
+
+    changes = settings(
+        steps=4,
+        batch_size=batch,
+        accumulate=int(rng.integers(1, 3)),
+        optimizer=str(rng.choice(["adamw", "muon"])),
+        checkpointing=str(rng.choice(["on", "off"])),
+    )
+    machine = Machine(CPU, str(rng.choice(["fp32", "bf16"])), "")
+
+    def work(model: nn.Module) -> Job:
+        return Job(model, loss, rows, changes, machine, hidden=hidden)
+
+    state = torch.get_rng_state()
+    need = rehearse(lambda: load(), work, CPU)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(load()))
+    _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    within_ten_percent(need, weights, held)
+    assert state.shape == torch.get_rng_state().shape
+
+
+def test_evaluations_and_the_best_weights_are_counted() -> None:
+    rows, valid = random_rows(40, seed=1, longest=300), random_rows(600, seed=2, longest=300)
+    config = {"n_layer": 2, "n_embd": 64, "n_positions": 512, "vocab_size": 300}
+
+    def evaluation(model: nn.Module) -> Any:
+        losses = iter([3.0, 2.0, 1.0, 0.5])
+
+        def evaluate() -> dict[str, float]:
+            model.eval()
+            looked = job(model, valid, batch_size=256)
+            with torch.no_grad():
+                for some in step_passes(looked, range(600), valid.lengths()):
+                    looked.hidden(model, [valid.ids[r] for r in some], [valid.scored[r] for r in some])
+            return {"loss": next(losses)}
+
+        return evaluate
+
+    need = rehearse(lambda: tiny_gpt2(**config), lambda m: job(m, rows, batch_size=2), CPU, valid, 256)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(tiny_gpt2(**config)))
+    _, held = allocated(
+        lambda: train(job(made[0], rows, evaluation(made[0]), batch_size=2, steps=40), lambda _: None, Control())
+    )
+    assert need.best == pytest.approx(weights, rel=0.01)
+    within_ten_percent(need, weights, held)
+
+
+def test_nothing_is_computed_and_nothing_drawn() -> None:
+    model = tiny_gpt2(dropout=0.5)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    need = rehearse(
+        lambda: type(model)(model.config), lambda m: job(m, random_rows(20, seed=1)), CPU, random_rows(9, seed=2), 4
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert need.total > 0
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_frozen_weights_need_neither_gradients_nor_state() -> None:
+    def head_alone() -> nn.Module:
+        model = tiny_gpt2()
+        model.base_model.requires_grad_(False)
+        return model
+
+    need = rehearse(head_alone, lambda m: job(m, random_rows(20, seed=1)), CPU)
+    assert need.gradients == 3 * 32 * 4
+    assert need.optimizer == pytest.approx(2 * need.gradients, abs=64)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_largest_pass_of_the_whole_plan_is_found(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = random_rows(int(rng.integers(30, 400)), seed, longest=60)
+    work = job(tiny_gpt2(), rows, batch_size=int(rng.integers(1, 9)), accumulate=int(rng.integers(1, 4)), steps=150)
+    lengths = rows.lengths()
+    steps = list(plan(len(rows), work.settings.rows_per_step, 150, work.settings.seed))
+    passes = [some for step in steps for some in step_passes(work, step, lengths)]
+    found, several = largest_pass(work)
+    most = max(lengths[some].sum() for some in passes)
+    assert lengths[found].sum() == pytest.approx(most, rel=0.05)
+    assert several == (work.settings.accumulate > 1)
+    assert {tuple(sorted(step)) for step in heavy_steps(work)} <= {tuple(sorted(step)) for step in steps}
+
+
+def test_a_million_rows_are_looked_through_in_a_moment() -> None:
+    class Many(Encoded):
+        def __len__(self) -> int:
+            return 1_000_000
+
+        def lengths(self) -> np.ndarray:
+            return np.random.default_rng(0).integers(1, 60, 1_000_000)
+
+        def scored_counts(self) -> np.ndarray:
+            return np.ones(1_000_000, dtype=np.int64)
+
+    work = job(tiny_gpt2(), Many([], [], [], []), batch_size=16, steps=200_000)
+    assert len(heavy_steps(work)) == 200
+    assert Passes(16) == work.passes
