@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.engine.allocator import allocated
 from torch import Tensor, nn
 from transformers import (
     GPT2Config,
@@ -45,7 +46,6 @@ from gpt_magic.engine.loop import train
 from gpt_magic.engine.precision import choose_machine
 from gpt_magic.tasks.classify import Classify
 from gpt_magic.tasks.language import Learned, NextToken, encode
-from tests.engine.allocator import allocated
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHAPES = {

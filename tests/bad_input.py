@@ -102,6 +102,12 @@ LINE = [
         "%finetune --status clf",
         "OptionError: --status lists all runs: write it without a name",
     ),
+    Bad(
+        "no run to resume",
+        "%finetune --resume clf",
+        "DataError: there is no run to resume: none was stopped, or cut after its first checkpoint",
+        "gpt_magic.cache().clear()",
+    ),
     Bad("a slip in a flag", "%finetune reviews --epohcs 3", "OptionError: no option 'epohcs' (did you mean 'epochs'?)"),
     Bad(
         "a flag of another tool",
@@ -209,17 +215,23 @@ VALUES = [
     Bad(
         "a number out of range",
         "%%finetune reviews\nepochs = 0",
-        "OptionError: epochs = 0: must be a whole number from 1 to 1,000",
+        "OptionError: epochs = 0: must be a whole number from 1 to 1,000 or auto",
     ),
     Bad(
         "a number as text",
         "%%finetune reviews\nepochs = '3'",
-        "OptionError: epochs = '3': must be a whole number from 1 to 1,000",
+        "OptionError: epochs = '3': must be a whole number from 1 to 1,000 or auto",
     ),
     Bad(
         "a learning rate as text",
         "%finetune reviews --learning-rate fast",
-        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1 or None",
+        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1, auto or None",
+    ),
+    Bad(
+        "an end that nothing can tell",
+        "%%finetune reviews\nepochs, max_steps, valid_fraction = 'auto', 0, 0",
+        "OptionError: epochs = 'auto' ends when the validation rows bring nothing better, and there are none: give valid, "
+        "a valid_fraction above 0, or a number of epochs",
     ),
     Bad(
         "a percentage for a share",
