@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpt_magic.tuned import TunedModel
 
 Taken = Union["TunedModel", GptMagicError]  # a snapshot, or why there is none
+_IMPORTING = threading.Lock()  # transformers' lazy imports break when two threads race
 
 
 class Run:
@@ -77,7 +78,7 @@ class Run:
         if self._worker is not None:
             return
         # While the data are read and checked, the slow imports go on beside them.
-        self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
+        self._imports = threading.Thread(target=import_libraries, name="gpt_magic imports", daemon=True)
         self._imports.start()
         worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
         if self.started is None:
@@ -290,8 +291,10 @@ class Run:
         self.recorder(Phase(what))
 
 
-def _import_libraries() -> None:
+def import_libraries() -> None:
+    """Import torch and transformers; of several threads one does it, and the others wait for it."""
     import importlib
 
-    for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
-        importlib.import_module(name)
+    with _IMPORTING:
+        for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
+            importlib.import_module(name)
