@@ -82,11 +82,11 @@ def test_where_it_does_not_fit_the_rows_go_in_smaller_passes_and_the_curve_stays
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(room, "available", lambda _: None)
-    whole = finished(max_steps=6, dropout=0.0)
+    whole = finished(max_steps=6, dropout=0.0, precision="fp32")
     assert " free" not in fact(whole, "memory")
     need = float(fact(whole, "memory").split()[0]) * 1e6
     monkeypatch.setattr(room, "available", lambda _: int(need))  # of which nine tenths are planned with
-    run = finished(max_steps=6, dropout=0.0)
+    run = finished(max_steps=6, dropout=0.0, precision="fp32")
     (line,) = [line for line in run.summary.warnings if "free" in line]
     assert line.startswith("16 rows at once would need about ")
     assert "at a time go through the model; the loss curve is the same" in line
@@ -142,9 +142,9 @@ def test_auto_does_not_measure_what_is_over_soon() -> None:
 
 
 def test_a_run_that_runs_out_of_memory_goes_on_and_its_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = finished(max_steps=6, dropout=0.0)
+    whole = finished(max_steps=6, dropout=0.0, precision="fp32")
     monkeypatch.setattr(fit, "hidden_packed", only(5, torch.OutOfMemoryError("CUDA out of memory.")))
-    run = finished(max_steps=6, dropout=0.0)
+    run = finished(max_steps=6, dropout=0.0, precision="fp32")
     assert run.error is None
     assert "memory ran out at step 1: since then 4 rows at a time; the gradients are the same" in run.summary.warnings
     np.testing.assert_allclose(run.result.history["loss"], whole.result.history["loss"], atol=1e-5)
