@@ -55,9 +55,11 @@ def plan_room(
     asked = count(planned)
     if asked is None:
         return Room(planned, "not known beforehand for this model", [])
-    need = asked
-    while free is not None and need.total > _SHARE * free and (smaller := _smaller(planned)) is not None:
-        planned, need = smaller, count(smaller) or need
+    need, tried = asked, planned
+    while free is not None and need.total > _SHARE * free and (smaller := _smaller(tried)) is not None:
+        tried, less = smaller, count(smaller)
+        if less is not None and less.total < need.total:  # small passes add to gradients that are there already
+            planned, need = tried, less
     warnings = [] if free is None else _warnings(asked, need, planned, most, free, machine)
     return Room(planned, _fact(need, planned, free), warnings)
 
