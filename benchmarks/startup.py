@@ -3,7 +3,8 @@
     python -m benchmarks.startup
     python -m benchmarks.startup --rounds 5
 
-The first round of a kernel is the cold one; the others are those of a user who changes a setting and runs the cell again.
+The first run of a kernel is the cold one; the others are those of a user who changes a setting and runs the cell
+again.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def run(kernel: Kernel, code: str) -> Reply:
 
 
 def shown_after(reply: Reply) -> dict[str, float]:
-    """Seconds from Run to the first output, the first step in numbers and the first loss point, by the kernel's clock."""
+    """Seconds from Run to the first output, first step in numbers and first loss point, by the kernel's clock."""
     began = next(message["header"]["date"] for message in reply.messages if message["msg_type"] == "status")
     found: dict[str, float] = {}
     for message in reply.messages:
