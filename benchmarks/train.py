@@ -35,6 +35,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from benchmarks.allocator import allocated
 from benchmarks.report import machine, middle, read_json, table, write_json
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control, Stepped
@@ -45,7 +46,6 @@ from gpt_magic.engine.loop import train
 from gpt_magic.engine.precision import choose_machine
 from gpt_magic.tasks.classify import Classify
 from gpt_magic.tasks.language import Learned, NextToken, encode
-from tests.engine.allocator import allocated
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHAPES = {
