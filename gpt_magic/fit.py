@@ -139,7 +139,7 @@ class Fit:
                 done = before + some
                 self.recorder(Phase(f"reading the rows with the frozen blocks, {done:,} of {total:,}"))
 
-            with prepared.machine.autocast():
+            with prepared.machine.autocast(training=False):
                 return keep_states(model, rows, blocks, self.control.check, told)
 
         onward = partial(hidden_from, blocks=blocks)
