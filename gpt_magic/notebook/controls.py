@@ -81,12 +81,9 @@ class Controls:
 
     def hint(self) -> str:
         """What the progress line says of them."""
-        if self.said:
+        if self._reached is not False or self.said:
             return self.said
-        if self._reached is False:
-            how = "the kernel's interrupt" if self._blocking else self._command("stop")
-            return f"to stop: {how}"
-        return f"after a reload of the page: {self._command('show')}"
+        return "To stop it, use the kernel's interrupt." if self._blocking else f"To stop it: {self._command('stop')}"
 
     def close(self) -> None:
         """Take the buttons away, in the kernel and in every page; harmless when repeated."""
