@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpt_magic.tuned import TunedModel
 
 Taken = Union["TunedModel", GptMagicError]  # a snapshot, or why there is none
+_IMPORTING = threading.Lock()  # transformers' lazy imports break when two threads race
 
 
 class Run:
@@ -77,7 +78,7 @@ class Run:
         if self._worker is not None:
             return
         # While the data are read and checked, the slow imports go on beside them.
-        self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
+        self._imports = threading.Thread(target=import_libraries, name="gpt_magic imports", daemon=True)
         self._imports.start()
         worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
         if self.started is None:
@@ -220,6 +221,7 @@ class Run:
         self.recorder(Phase("importing torch and transformers"))
         assert self._imports is not None
         self._imports.join()  # before the next import: transformers' lazy imports break when two threads race
+        from gpt_magic.engine.heap import kept_heap
         from gpt_magic.fit import Fit
         from gpt_magic.keeping import Keeping, Origin
         from gpt_magic.prepare import prepare
@@ -253,7 +255,7 @@ class Run:
         devices = [prepared.machine.device] if prepared.machine.device.type == "cuda" else []
         # torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
         # draw from each other's numbers.
-        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices):
+        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices), kept_heap():
             self._waits_for = None
             torch.manual_seed(options.seed)
             Fit(
@@ -289,8 +291,10 @@ class Run:
         self.recorder(Phase(what))
 
 
-def _import_libraries() -> None:
+def import_libraries() -> None:
+    """Import torch and transformers; of several threads one does it, and the others wait for it."""
     import importlib
 
-    for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
-        importlib.import_module(name)
+    with _IMPORTING:
+        for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
+            importlib.import_module(name)

@@ -74,7 +74,7 @@ def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcher
         return _result(_runs(first[0][2:]), fragment, word)
     if word.startswith("-"):
         orders = [] if first else ["--" + order for order in ORDERS]
-        return _result([*flags, *orders, "--help", "--traceback"], fragment, word)
+        return _result([*flags, *orders, "--form", "--help", "--traceback"], fragment, word)
     parts = [f"{name}:{split}" for name in tables(namespace) for split in splits(namespace[name])]
     return _result([*values, *tables(namespace), *parts, *flags], fragment, word)  # a switch needs no value
 

@@ -80,10 +80,14 @@ class Controls:
         return self._reached is False and self._row is not None
 
     def hint(self) -> str:
-        """What the progress line says of them."""
-        if self._reached is not False or self.said:
-            return self.said
-        return "To stop it, use the kernel's interrupt." if self._blocking else f"To stop it: {self._command('stop')}"
+        """What the progress line says of them, and how the run is found again: a kept notebook holds this line."""
+        again = f"after a reload of the page: {self._command('show')}"
+        if self.said:
+            return f"{self.said}; {again}"
+        if self._reached is False:
+            how = "the kernel's interrupt" if self._blocking else self._command("stop")
+            return f"to stop: {how}; {again}"
+        return again
 
     def close(self) -> None:
         """Take the buttons away, in the kernel and in every page; harmless when repeated."""

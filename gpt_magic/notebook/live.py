@@ -8,7 +8,7 @@ import base64
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpt_magic.notebook.plot import LossPlot
 
 LINE_SECONDS = 0.25  # between two progress lines
+PLACES = ("card", "line", "controls", "plot", "samples")  # of a run in a notebook, from top to bottom
 PLOT_SECONDS = 0.9  # between two pictures, so that there is one in every second
 _LOG_SECONDS = 30.0  # between two progress lines where lines cannot be rewritten
 
@@ -118,6 +119,15 @@ class NotebookView:
         for place in ["controls", "plot", *(["samples"] if samples else [])]:
             if place not in self._handles:
                 self._html(place, "", "")
+
+    def take_over(self, handles: Mapping[str, Any]) -> None:
+        """Paint into displays that stand already, one for each of `PLACES`, and empty them of an earlier run."""
+        self.open()
+        self._handles = dict(handles)
+        for place in PLACES:
+            self._html(place, "", "")
+        if self._controls is not None and (bundle := self._controls.bundle()) is not None:
+            self._put("controls", bundle, {})
 
     def preflight(self, p: Preflight) -> None:
         """Show what is about to happen."""
@@ -387,6 +397,12 @@ def current_cell() -> int | None:
     """Execution count of the notebook cell that runs now; None outside notebooks."""
     shell = _shell()
     return int(shell.execution_count) if getattr(shell, "kernel", None) is not None else None
+
+
+def cell_id() -> str:
+    """What the frontend calls the cell that runs now; empty where it does not say."""
+    parent: Any = getattr(getattr(_shell(), "kernel", None), "get_parent", dict)()
+    return str((parent or {}).get("metadata", {}).get("cellId", ""))
 
 
 def defaults() -> Options:

@@ -146,7 +146,8 @@ def test_a_line_magic_anywhere_in_a_cell(complete: Complete) -> None:
         ("reviews --class-weights ", ["none", "balanced"]),
         ("reviews --device c", ["cpu", "cuda"]),
         ("reviews --base g", ["gpt2", "gpt2-medium"]),
-        ("reviews --epochs ", []),
+        ("reviews --epochs ", ["auto"]),
+        ("reviews --log-every ", []),
         ("reviews --nonsense 3 --se", ["--seed"]),
     ],
 )

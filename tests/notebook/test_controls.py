@@ -130,7 +130,7 @@ def test_buttons_of_a_cell_that_runs(served: Kernel, version: str, over_subshell
 
 def check_that_the_interrupt_is_named(kernel: Kernel, reply: Reply) -> None:
     """No button, or none that is seen: a click would wait for the end of the cell."""
-    kernel.wait_until(lambda reply: "To stop it, use the kernel&#x27;s interrupt" in shown(reply))
+    kernel.wait_until(lambda reply: "to stop: the kernel&#x27;s interrupt" in shown(reply))
     assert WIDGET not in kinds(reply)
     kernel.wait_until(lambda reply: step(reply) >= 2)
     kernel.interrupt()
@@ -272,7 +272,7 @@ def test_without_a_server_there_is_nothing_to_click_and_a_run_behind_a_cell_is_t
     assert kernel.run(SETUP).status == "ok"
     reply = kernel.run(f"%%finetune films -o clf --background\n{BODY}")
     kernel.watch(lambda: step(reply) >= 2)
-    assert "To stop it: %finetune --stop clf" in shown(reply)
+    assert "to stop: %finetune --stop clf" in shown(reply)
     assert kernel.run("clf.stop()").status == "ok"
     kernel.watch(lambda: "stopped at step" in shown(reply))
     assert not [message for message in reply.messages if message["msg_type"] == "comm_open"]
