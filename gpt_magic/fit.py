@@ -101,6 +101,8 @@ class Fit:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
             raise error or StopRequested
+        if self.control.left.is_set():
+            raise StopRequested
         prepared.learner.end(model)
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))

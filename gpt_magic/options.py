@@ -19,6 +19,12 @@ from gpt_magic.errors import OptionError, nearest, short
 from gpt_magic.values import as_json, choices, coerce, expected, shown
 
 GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
+# What most runs leave alone; the form folds it away, with the groups machine and output.
+RARE = (
+    *("valid", "split", "style", "template", "missing", "truncate", "dropout", "repeat", "max_steps", "accumulate"),
+    *("optimizer", "weight_decay", "grad_clip", "class_weights", "eval_every", "log_every", "calibrate"),
+    "sample_tokens",
+)
 
 # What transformers, scikit-learn and habit call an option, where the name is too different to be a near miss.
 _OTHER_NAMES = {
@@ -61,7 +67,8 @@ class Trained(Unicode[str, Any]):
 class Options(Configurable):
     """What a run is told. Values are checked when they are set, with one clear line on a bad one.
 
-    The tag ``tasks`` names the tasks that an option does something for, where it does not for all.
+    The tag ``tasks`` names the tasks that an option does something for, where it does not for all; ``lines`` marks
+    a text that may have several.
     """
 
     # --- data ---------------------------------------------------------------------------------------
@@ -112,7 +119,7 @@ class Options(Configurable):
         allow_none=True,
         help="style words: what the model reads before a label's name, with {text} for the text; default: the text, a "
         "line break, the label's column and a colon.",
-    ).tag(group="data", tasks=("classify",), config=True)
+    ).tag(group="data", tasks=("classify",), config=True, lines=True)
     prompt = Unicode(
         None, allow_none=True, help="generate: column with the prompts, which are read and not learned."
     ).tag(group="data", kind="column", config=True)
@@ -233,7 +240,7 @@ class Options(Configurable):
         default_value=16,
         help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB. auto learns from 16 rows a step "
         "too (times accumulate), in passes as large as fit and are not slower: the same curve up to rounding.",
-    ).tag(group="training", config=True, choices=("auto",), expects="a whole number from 1 to 65,536, or auto")
+    ).tag(group="training", config=True, choices=("auto",))
     accumulate = Int(
         1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."
     ).tag(group="training", config=True)

@@ -20,7 +20,7 @@ from gpt_magic.options import Options, find, table
 from gpt_magic.room import plan_room
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
-from gpt_magic.tasks.task import Task, make_task
+from gpt_magic.tasks.task import Rows, Task, make_task
 from gpt_magic.trained import Learner, idle, plan_learner, settle_learner, skeleton
 
 _MOST_EPOCHS = 30  # where the end is open
@@ -56,13 +56,30 @@ class Prepared:
         self.preflight = replace(self.preflight, facts=facts)
 
 
-def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: Callable[[], None]) -> Prepared:
+def encode(
+    options: Options, data: Data, tokenizer: Any, limit: int, emit: Emit, check: Callable[[], None]
+) -> tuple[Task, Rows]:
+    """The task that the data are for, and its rows as tokens."""
+    task = make_task(options, data)
+    task.emit = emit
+    return task, task.encode(tokenizer, limit, check)
+
+
+def prepare(
+    options: Options,
+    data: Data,
+    name: str | None,
+    emit: Emit,
+    check: Callable[[], None],
+    encoding: Callable[..., tuple[Task, Rows]] = encode,
+) -> Prepared:
     """Find the base model, tokenise and plan.
 
     Args:
         data: checked examples, see `read_data`.
         name: how the user calls the data, for the report; None when unknown.
         check: called between the parts; may raise to end the work.
+        encoding: makes the tokens, or finds those of an earlier call; see `encode`.
 
     Raises:
         DataError, ModelError, OptionError: with one line that says what to change.
@@ -76,9 +93,7 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     tokenizer = load_tokenizer(base)
     limit = longest(options, base)
     emit(Phase("making tokens"))
-    task = make_task(options, data)
-    task.emit = emit
-    rows = task.encode(tokenizer, limit, check)
+    task, rows = encoding(options, data, tokenizer, limit, emit, check)
     rate, rate_why, trials, warnings = options.learning_rate, "given", None, []
     if rate is None or rate == "auto":
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained, learner.part)

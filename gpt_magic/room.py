@@ -1,5 +1,6 @@
 """Whether a run fits in its device's memory, and in how many rows at a time; said before it starts."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, rehearse
 from gpt_magic.errors import plural
 from gpt_magic.models.find import Base
+from gpt_magic.models.load import config_of
 from gpt_magic.store import said_bytes
 from gpt_magic.tasks.task import Rows, Task
 from gpt_magic.trained import Learner
@@ -18,6 +20,9 @@ from gpt_magic.trained import Learner
 # A run is planned into so much of what is free; the rest is for the notebook, the baselines, and what has changed by
 # the time it starts.
 _SHARE = 0.9
+
+_SEEN: dict[bytes, Need | None] = {}
+_MOST_SEEN = 64
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,21 @@ def _smaller(settings: Settings) -> Settings | None:
 
 
 def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+    """What the run holds, from memory where the same was asked before: a cell is often run again."""
+    shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
+    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes)
+    key = hashlib.sha256(repr(how).encode()).digest()
+    if key not in _SEEN:
+        need = _rehearsed(task, base, learner, rows, machine, settings)
+        if len(_SEEN) == _MOST_SEEN:
+            del _SEEN[next(iter(_SEEN))]
+        _SEEN[key] = need
+    return _SEEN[key]
+
+
+def _rehearsed(
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings
+) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
     empty = replace(base, pretrained=False)
 
