@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gpt_magic.engine.events import Tried
-
 
 @dataclass(frozen=True)
 class Lengths:
@@ -51,21 +49,6 @@ class Preflight:
         from gpt_magic.notebook.cards import preflight_html
 
         return preflight_html(self)
-
-
-@dataclass(frozen=True, repr=False)
-class Trials(Tried):
-    """The learning rates that were tried, as a result shows them: a picture, or a table."""
-
-    def __repr__(self) -> str:
-        from gpt_magic.notebook.trials import trials_text
-
-        return trials_text(self)
-
-    def _repr_html_(self) -> str:
-        from gpt_magic.notebook.trials import trials_html
-
-        return trials_html(self)
 
 
 @dataclass(frozen=True)

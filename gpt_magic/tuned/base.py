@@ -13,7 +13,8 @@ from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, listing, plural
 from gpt_magic.recorder import Progress, history
-from gpt_magic.summary import Preflight, Summary, Trials
+from gpt_magic.summary import Preflight, Summary
+from gpt_magic.tuned.trials import Trials
 
 if TYPE_CHECKING:
     import pandas as pd
