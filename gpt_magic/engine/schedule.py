@@ -11,24 +11,29 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gpt_magic.engine.job import Settings
 from gpt_magic.engine.muon import Muon
+from gpt_magic.engine.parts import Part
 
 _GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
 T = TypeVar("T")
 
 _LOWEST, _HIGHEST = 2e-5, 1e-3
+_ALL = Part()
+_TIMES = {"lora": 3.0, "head": 10.0}  # the rate of all of the model, of which the last blocks take as much
 USUAL_EPOCHS = 3  # that a warm-up is a share of where nobody knows how many there will be
 
 
-def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str]:
+def default_learning_rate(parameters: int, pretrained: bool, part: Part = _ALL) -> tuple[float, str]:
     """A usual peak learning rate for AdamW, and the reason in words.
 
     It falls with the number of parameters, from the two ends that are known: 5e-5 for GPT-2 small, as in
-    transformers' defaults, and 1e-3 for 7 million parameters, as measured (benchmarks/LOG.md).
+    transformers' defaults, and 1e-3 for 7 million parameters, as measured (benchmarks/LOG.md). Small matrices and heads
+    alone take more.
     """
     if not pretrained:
         return _HIGHEST, "default from random weights"
-    rate = min(max(_GPT2_RATE * _GPT2_PARAMETERS / parameters, _LOWEST), _HIGHEST)
-    return float(f"{rate:.0e}"), f"default for {parameters / 1e6:,.0f} M parameters"
+    rate = min(max(_GPT2_RATE * _GPT2_PARAMETERS / parameters, _LOWEST), _HIGHEST) * _TIMES.get(part.kind, 1.0)
+    said = f"default for {parameters / 1e6:,.0f} M parameters"
+    return float(f"{rate:.0e}"), f"{said}, times {_TIMES[part.kind]:g} for {part.kind}" if part.kind in _TIMES else said
 
 
 def build_optimizer(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:

@@ -140,6 +140,8 @@ class NotebookView:
         """Repaint the progress line and the picture where they are due."""
         if self._controls is not None:
             self._safely("the buttons", self._controls.look)
+            if self._controls.in_vain:
+                self.leave()
         if self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._line(progress)))
         if self._plot is None and self._shown.get("card"):
