@@ -230,8 +230,8 @@ VALUES = [
     Bad(
         "an end that nothing can tell",
         "%%finetune reviews\nepochs, max_steps, valid_fraction = 'auto', 0, 0",
-        "OptionError: epochs = 'auto' ends when the validation rows bring nothing better, and there are none: give valid, "
-        "a valid_fraction above 0, or a number of epochs",
+        "OptionError: epochs = 'auto' ends when the validation rows bring nothing better, and there are none: give "
+        "valid, a valid_fraction above 0, or a number of epochs",
     ),
     Bad(
         "a percentage for a share",

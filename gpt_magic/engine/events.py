@@ -121,16 +121,6 @@ class Tried:
     why: str
     seconds: float
 
-    def __repr__(self) -> str:
-        from gpt_magic.notebook.trials import trials_text
-
-        return trials_text(self)
-
-    def _repr_html_(self) -> str:
-        from gpt_magic.notebook.trials import trials_html
-
-        return trials_html(self)
-
 
 @dataclass(frozen=True)
 class Warned:
