@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.job import Job, Passes
@@ -84,7 +85,8 @@ def _rehearsed(
     read_together: int,
 ) -> tuple[Need, bool]:
     """What one rehearsal counts, and whether its blocks were computed twice; the arguments as for `rehearse`."""
-    with _Counted(allow_non_fake_inputs=True) as held:
+    # Else checkpointing ends a block's second forward pass by an exception, whose frames hold tensors in a circle.
+    with _Counted(allow_non_fake_inputs=True) as held, set_checkpoint_early_stop(False):
         with device:
             model = load()
         weights = held.now
