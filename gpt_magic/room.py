@@ -1,7 +1,6 @@
 """Whether a run fits in its device's memory, and in how many rows at a time; said before it starts."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from gpt_magic.models.find import Base
 from gpt_magic.models.load import config_of
 from gpt_magic.store import said_bytes
 from gpt_magic.tasks.task import Rows, Task
+from gpt_magic.trained import Learner
 
 # A run is planned into so much of what is free; the rest is for the notebook, the baselines, and what has changed by
 # the time it starts.
@@ -40,7 +40,9 @@ class Room:
     warnings: list[str]
 
 
-def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: Machine, *, auto: bool) -> Room:
+def plan_room(
+    task: Task, base: Base, learner: Learner, rows: Rows, settings: Settings, machine: Machine, *, auto: bool
+) -> Room:
     """Cut a run's steps into passes that fit.
 
     Args:
@@ -48,7 +50,7 @@ def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: M
     """
     most = settings.rows_per_step if auto else settings.batch_size
     free = available(machine.device)
-    count = partial(_counted, task, base, rows, machine)
+    count = partial(_counted, task, base, learner, rows, machine)
     planned = replace(settings, rows_at_once=most)
     asked = count(planned)
     if asked is None:
@@ -69,23 +71,30 @@ def _smaller(settings: Settings) -> Settings | None:
     return replace(settings, checkpointing="on") if settings.checkpointing == "auto" else None
 
 
-def _counted(task: Task, base: Base, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
     """What the run holds, from memory where the same was asked before: a cell is often run again."""
     shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
     how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes)
     key = hashlib.sha256(repr(how).encode()).digest()
     if key not in _SEEN:
-        need = _rehearsed(task, base, rows, machine, settings)
+        need = _rehearsed(task, base, learner, rows, machine, settings)
         if len(_SEEN) == _MOST_SEEN:
             del _SEEN[next(iter(_SEEN))]
         _SEEN[key] = need
     return _SEEN[key]
 
 
-def _rehearsed(task: Task, base: Base, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+def _rehearsed(
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings
+) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
     empty = replace(base, pretrained=False)
-    load: Callable[[], Any] = partial(task.load, empty)
+
+    def load() -> Any:
+        model = task.load(empty)
+        if learner.lora is None:
+            learner.begin(model)
+        return model
 
     def work(hidden: Hidden, model: Any) -> Job:
         return Job(model, task.objective, rows.train, settings, machine, hidden=hidden)
@@ -93,10 +102,20 @@ def _rehearsed(task: Task, base: Base, rows: Rows, machine: Machine, settings: S
     valid = rows.valid if len(rows.valid) else None
     for hidden in (hidden_packed, hidden_padded):
         try:
-            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
+            need = rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
         except Exception:  # noqa: S112  # whatever it is, it must not cost the run
             continue
+        return need if learner.lora is None else _with_lora(need, 4 * learner.count)
     return None
+
+
+def _with_lora(need: Need, size: int) -> Need:
+    """What is held when small matrices of ``size`` bytes are trained beside the model, and not the model.
+
+    peft's layers are not rehearsed: a process that built them of tensors without data crashed some time later.
+    """
+    best, state = min(need.best, size), 2 * size
+    return Need(need.weights + size, size, state, best, need.passes)
 
 
 def _fact(need: Need, settings: Settings, free: int | None) -> str:

@@ -65,7 +65,7 @@ class Place:
         from filelock import FileLock, Timeout
 
         self.path = path
-        self._lock = FileLock(path / _LOCK)
+        self._lock = FileLock(path / _LOCK, thread_local=False)  # taken by one thread, let go by another
         try:
             self._lock.acquire(timeout=_SECONDS)
         except Timeout:
@@ -136,7 +136,7 @@ def take_place(name: str | None) -> Place:
     """
     known = resumable()
     if not known:
-        raise DataError("there is no run to resume: what was stopped or cut after its first checkpoint would be here")
+        raise DataError("there is no run to resume: none was stopped, or cut after its first checkpoint")
     if name is None:
         return Place(folder() / known[0].name)
     names = [one.name for one in known]

@@ -24,7 +24,8 @@ def expected(trait: TraitType[Any, Any]) -> str:
     if isinstance(trait, Enum):
         return "one of " + ", ".join(trait.values or ())
     if isinstance(trait, Union):
-        return " or ".join([f"{expected(_number_of(trait))}", *choices(trait), *(["None"] * trait.allow_none)])
+        *others, last = [expected(_number_of(trait)), *choices(trait), *(["None"] * trait.allow_none)]
+        return f"{', '.join(others)} or {last}"
     if isinstance(trait, Int | Float):
         words = "a whole number" if isinstance(trait, Int) else "a number"
         words += f" from {_number(trait.min)} to {_number(trait.max)}"

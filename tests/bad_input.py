@@ -77,6 +77,37 @@ LINE = [
         "%finetune reviews.train",
         "OptionError: reviews.train: a DataFrame has no 'train', and no file that gpt_magic reads has such a name",
     ),
+    Bad(
+        "an order to a run that never was",
+        "%finetune --stop clg",
+        "OptionError: no run 'clg' (did you mean 'clf'?)",
+    ),
+    Bad(
+        "two names for an order",
+        "%finetune --pause clf poet",
+        "OptionError: --pause takes the name of one run, or none for the last; not 'clf poet'",
+    ),
+    Bad(
+        "an order beside other flags",
+        "%finetune reviews --stop",
+        "OptionError: --stop stands alone, with the name of a run at most: %finetune --stop [NAME]",
+    ),
+    Bad(
+        "an order with a body",
+        "%%finetune --show clf\nepochs = 3",
+        "OptionError: --show takes no body: write %finetune --show in a cell of its own",
+    ),
+    Bad(
+        "a name for a list",
+        "%finetune --status clf",
+        "OptionError: --status lists all runs: write it without a name",
+    ),
+    Bad(
+        "no run to resume",
+        "%finetune --resume clf",
+        "DataError: there is no run to resume: none was stopped, or cut after its first checkpoint",
+        "gpt_magic.cache().clear()",
+    ),
     Bad("a slip in a flag", "%finetune reviews --epohcs 3", "OptionError: no option 'epohcs' (did you mean 'epochs'?)"),
     Bad(
         "a flag of another tool",
@@ -184,22 +215,33 @@ VALUES = [
     Bad(
         "a number out of range",
         "%%finetune reviews\nepochs = 0",
-        "OptionError: epochs = 0: must be a whole number from 1 to 1,000",
+        "OptionError: epochs = 0: must be a whole number from 1 to 1,000 or auto",
     ),
     Bad(
         "a number as text",
         "%%finetune reviews\nepochs = '3'",
-        "OptionError: epochs = '3': must be a whole number from 1 to 1,000",
+        "OptionError: epochs = '3': must be a whole number from 1 to 1,000 or auto",
     ),
     Bad(
         "a learning rate as text",
         "%finetune reviews --learning-rate fast",
-        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1 or None",
+        "OptionError: learning_rate = 'fast': must be a number from 1e-08 to 1, auto or None",
+    ),
+    Bad(
+        "an end that nothing can tell",
+        "%%finetune reviews\nepochs, max_steps, valid_fraction = 'auto', 0, 0",
+        "OptionError: epochs = 'auto' ends when the validation rows bring nothing better, and there are none: give "
+        "valid, a valid_fraction above 0, or a number of epochs",
     ),
     Bad(
         "a percentage for a share",
         "%%finetune reviews\nvalid_fraction = 20",
         "OptionError: valid_fraction = 20: must be a number from 0 to 0.5",
+    ),
+    Bad(
+        "blocks without a number",
+        "%%finetune reviews\ntrain = 'top'",
+        "OptionError: train = 'top': must be all, lora, head or top:k, such as top:2 (did you mean 'top:2'?)",
     ),
     Bad(
         "a slip in a choice",
@@ -519,6 +561,35 @@ ROWS = [
     ),
 ]
 BASES = [
+    Bad(
+        "more blocks than the base has",
+        "%%finetune reviews\ntrain = 'top:12'",
+        "OptionError: train = 'top:12': the model has 6 blocks; say top:1 to top:6",
+    ),
+    Bad(
+        "a layer that the base does not have",
+        "%%finetune reviews\ntrain, lora_targets = 'lora', ['q_proj']",
+        "OptionError: lora_targets = ['q_proj']: no layer 'q_proj' in the blocks (did you mean 'c_proj'?); there are "
+        "c_attn, c_proj, c_fc",
+    ),
+    Bad(
+        "an optimizer that small matrices do not suit",
+        "%%finetune reviews\ntrain, optimizer = 'lora', 'muon'",
+        "OptionError: optimizer = 'muon' is for the matrices in the blocks, and train = 'lora' has small matrices, for "
+        "which it is not made: say optimizer = 'adamw'",
+    ),
+    Bad(
+        "a head that is the embedding, alone",
+        "%%finetune riddles\ntrain = 'head'",
+        "OptionError: train = 'head': this head shares its matrix with the embedding, which stays as it is, so nothing "
+        "would be learned; say train = 'top:1' or 'lora'",
+    ),
+    Bad(
+        "an adapter whose base nobody finds again",
+        "%%finetune reviews\ntrain, merge = 'lora', False",
+        "OptionError: merge = False: an adapter needs a base that is found again, and base = 'scratch' has random "
+        "weights; save it and give the folder, or say merge = True",
+    ),
     Bad(
         "a hub model without the hub",
         "%%finetune reviews\nbase = 'org/model'",
@@ -1094,6 +1165,16 @@ PYTHON = [
         "gpt_magic.load('plain')",
         "ModelError: cannot load 'plain': the folder has no gpt_magic.json, so gpt_magic did not write it",
         "model.save_pretrained('plain')",
+    ),
+    Bad(
+        "a form where there are no widgets",
+        "gpt_magic.form(reviews)",
+        "OptionError: a form needs a notebook; here say %finetune -h, or gpt_magic.finetune(data)",
+    ),
+    Bad(
+        "a slip in an option of a form",
+        "gpt_magic.form(reviews, epohcs=3)",
+        "OptionError: no option 'epohcs' (did you mean 'epochs'?)",
     ),
 ]
 LABELS = [

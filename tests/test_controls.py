@@ -190,7 +190,8 @@ def test_a_failed_snapshot_is_an_error_of_its_own_and_the_run_goes_on(
     assert run.wait(60)
     (error,) = models
     assert isinstance(error, TrainingError)
-    assert str(error).startswith("no snapshot: MemoryError: no room for two")
+    assert str(error).startswith("no snapshot, as memory ran out")
+    assert "MemoryError: no room for two" in str(error)
     assert run.error is None
     assert run.result.metrics["steps"] == 3
 
@@ -308,7 +309,7 @@ def test_a_second_run_waits_says_for_whom_and_heeds_a_stop(films: pd.DataFrame, 
     first.pause()  # it keeps its turn
     gate.open.release()
     resting(first)
-    time.sleep(0.15)
+    until(lambda: second.progress().phase == "waiting for first to end, which is paused")
     assert second.state == "waiting"
     first.resume()
     gate.open.release(10_000)

@@ -185,10 +185,9 @@ def test_a_live_run_can_not_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resumable() == []
     with pytest.raises(DataError, match="there is no run to resume"):
         resume("clf")
-    cut = stopped(begun(), 3, monkeypatch)  # waits for the other to end... which is told to
     run.stop()
     assert run.done.wait(60)
-    assert cut is not None
+    assert [one.name for one in resumable()] == ["clf"]
 
 
 def test_the_door_and_a_path_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -361,7 +360,7 @@ def test_options_with_odd_values_come_back_as_they_were(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     given = {
-        "class_weights": {1: 2.0, True: 1.0, "1": 3.0, np.int64(7): 0.5},
+        "class_weights": {1: 2.0, "1": 3.0, np.int64(7): 0.5},
         "template": "a/[b] {text}",
         "samples": ["The moon", "/"],
         "text": ["one", "two"],
@@ -372,7 +371,6 @@ def test_options_with_odd_values_come_back_as_they_were(tmp_path: Path, monkeypa
     read = run_folders.read_options(json.loads(json.dumps(run_folders.write_options(given))))
     assert read == {
         **given,
-        "class_weights": {1: 1.0, "1": 3.0, 7: 0.5},
         "base": str(tmp_path / "model"),
         "valid": str(tmp_path / "*.csv"),
     }

@@ -121,16 +121,6 @@ class Tried:
     why: str
     seconds: float
 
-    def __repr__(self) -> str:
-        from gpt_magic.notebook.trials import trials_text
-
-        return trials_text(self)
-
-    def _repr_html_(self) -> str:
-        from gpt_magic.notebook.trials import trials_html
-
-        return trials_html(self)
-
 
 @dataclass(frozen=True)
 class Warned:
@@ -160,11 +150,13 @@ class Control:
     Attributes:
         stop: end after the step in work; a paused worker wakes up for it.
         paused: do nothing for as long as it is set.
+        left: nobody waits for a result any longer; a checkpoint is all that may still be made.
         wanted: hand out a copy of the best weights when the step in work is done.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
     paused: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
     wanted: threading.Event = field(default_factory=threading.Event)
     _rests: tuple[float, float | None] = (0.0, None)  # seconds of the pauses that are over, and when this one began
 

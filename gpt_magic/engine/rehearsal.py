@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.job import Job, Passes
+from gpt_magic.engine.parts import trained
 from gpt_magic.engine.schedule import build_optimizer
 from gpt_magic.engine.step import pass_losses, step_passes
 
@@ -76,11 +77,11 @@ def rehearse(
         weights = held.now
         job = work(model.train())
         rows, several = largest_pass(job)
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        gradients = sum(weight.numel() * weight.element_size() for weight in trained)
+        learned = [weight for _, weight in trained(model)]
+        gradients = sum(weight.numel() * weight.element_size() for weight in learned)
         optimizer = build_optimizer(job.settings.optimizer, model, job.settings.learning_rate, 0.0)
         if several:  # the passes before it have left theirs
-            for weight in trained:
+            for weight in learned:
                 weight.grad = torch.zeros_like(weight)
         with held.most() as during:
             (pass_losses(job, rows).sum() / len(rows)).backward()  # type: ignore[no-untyped-call]
@@ -143,7 +144,7 @@ def _row_costs(job: Job) -> np.ndarray:
 
 
 def _copy_of(model: nn.Module) -> int:
-    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    return sum(weight.numel() * weight.element_size() for _, weight in trained(model))
 
 
 @dataclass

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from gpt_magic.engine.batching import Encoded, forward_passes, steps_per_epoch
+from gpt_magic.engine.batching import Encoded, steps_per_epoch
 from gpt_magic.engine.checkpoint import random_state, restore_random_state
-from gpt_magic.engine.events import Control, Emit, Event, Phase, Stepped, Trial, Tried
+from gpt_magic.engine.events import Control, Emit, Event, Phase, Stepped, Trial, Tried, Warned
 from gpt_magic.engine.job import Job, Settings
-from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.schedule import USUAL_EPOCHS
+from gpt_magic.engine.step import pass_losses, step_passes
 from gpt_magic.errors import TrainingError
 
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of the default rate
@@ -77,8 +77,8 @@ def plan_trials(settings: Settings, rows: int) -> TrialPlan | None:
 def try_rates(job: Job, planned: TrialPlan, emit: Emit, control: Control) -> Tried:
     """Try learning rates for ``job``; its model and the random numbers are left as they were, to the bit.
 
-    The lowest rate is chosen that does no worse than the best by more than one standard error of the rows' paired
-    differences (Breiman et al. 1984, section 3.4.3): a short run flatters high rates, and low ones do less harm.
+    The best is chosen, or the one below it where that does no worse by more than one standard error of the rows'
+    paired differences (Breiman et al. 1984, section 3.4.3): a short run flatters high rates, and low ones do less harm.
 
     Raises:
         StopRequested: a stop was asked for.
@@ -128,6 +128,8 @@ def _trial(
     def say(event: Event) -> None:
         if isinstance(event, Stepped):
             losses.append(event.loss)
+        if isinstance(event, Warned):
+            emit(event)
         if isinstance(event, Stepped | Phase):
             emit(Phase(f"{what}, step {len(losses) + 1:,} of {steps:,}"))
 
@@ -141,9 +143,9 @@ def _trial(
         eval_every=0,
         open_end=False,
     )
-    outcome = train(
-        replace(job, train=rows, settings=settings, evaluate=None, sample=None, checkpoints=None), say, control
-    )
+    trial = replace(job, train=rows, settings=settings, evaluate=None, sample=None, checkpoints=None, snapshot=None)
+    trial.passes = job.passes  # where memory runs out here, it would in the run
+    outcome = train(trial, say, control)
     if isinstance(outcome.error, TrainingError):  # a loss or a gradient that is not finite
         return None
     if outcome.error is not None:
@@ -168,14 +170,13 @@ def _weights(job: Job, rows: Encoded) -> np.ndarray:
 
 def _row_losses(job: Job, rows: Encoded, control: Control) -> np.ndarray:
     """Sum of the weighted losses of each row in nats, ``(rows,)``, by the task's own objective."""
-    counts, lengths = rows.scored_counts(), rows.lengths()
-    found = np.zeros(len(rows))
-    for some in forward_passes(range(len(rows)), lengths, job.settings.batch_size, counts * job.objective.outputs):
+    counts, found = rows.scored_counts(), np.zeros(len(rows))
+    judged = replace(job, train=rows)
+    judged.passes = job.passes
+    for some in step_passes(judged, range(len(rows)), rows.lengths()):
         control.check()
-        with torch.inference_mode(), job.machine.autocast(), fast_kernels(job.model):
-            hidden = job.hidden(job.model, [rows.ids[row] for row in some], [rows.scored[row] for row in some])
-            expected = torch.from_numpy(np.concatenate([rows.targets[row] for row in some])).to(job.machine.device)
-            losses = job.objective.losses(job.model, hidden, expected).double().cpu().numpy()
+        with torch.inference_mode():
+            losses = pass_losses(judged, some).double().cpu().numpy()
         np.add.at(found, np.repeat(some, counts[some]), losses)
     return found
 
@@ -201,12 +202,13 @@ def _choose(trials: Sequence[Trial], rates: int, steps: int) -> tuple[float, str
     if not finite:
         return trials[0].learning_rate, f"auto: the lowest of {told}, as all diverged"
     best = min(finite, key=lambda trial: trial.held_out)
-    chosen = next(trial for trial in finite if trial.behind <= trial.error)
+    below = finite[max(finite.index(best) - 1, 0)]
+    chosen = below if below.behind <= below.error else best
     if chosen is best:
         return best.learning_rate, f"auto: the lowest held-out loss, {best.held_out:.3g}, of {told}"
     return chosen.learning_rate, (
-        f"auto: of {told}, the lowest with a held-out loss, {chosen.held_out:.3g}, that cannot be told from the best, "
-        f"{best.held_out:.3g} at {said_rate(best.learning_rate)}"
+        f"auto: of {told}, its held-out loss, {chosen.held_out:.3g}, cannot be told from the best, "
+        f"{best.held_out:.3g} at {said_rate(best.learning_rate)}, and lower does less harm"
     )
 
 

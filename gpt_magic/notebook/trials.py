@@ -108,7 +108,7 @@ def _draw_steps(axes: Axes, tried: Tried) -> None:
         if losses:
             _name(axes, trial, len(losses), losses[-1], 1.3 * top, chosen=chosen)
     axes.set_ylim(0, 1.3 * top)
-    axes.set_xlim(0, 1.16 * max((len(trial.losses) for trial in tried.trials), default=1))
+    axes.set_xlim(0, 1.16 * max(1, *(len(trial.losses) for trial in tried.trials)))
 
 
 def _name(axes: Axes, trial: Trial, step: int, loss: float, top: float, *, chosen: bool) -> None:

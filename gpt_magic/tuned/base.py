@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gpt_magic.data.checks import blank, check_texts, rows
 from gpt_magic.data.sources import read_table
-from gpt_magic.engine.events import Tried
 from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, listing, plural
 from gpt_magic.recorder import Progress, history
 from gpt_magic.summary import Preflight, Summary
+from gpt_magic.tuned.trials import Trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,9 +74,10 @@ class TunedModel:
         return pd.DataFrame(history(self.progress, self.options.get("log_every", 1)))
 
     @property
-    def trials(self) -> Tried | None:
+    def trials(self) -> Trials | None:
         """The learning rates that ``learning_rate = "auto"`` tried, with their losses; None where none were."""
-        return self.progress.tried
+        tried = self.progress.tried
+        return None if tried is None else Trials(**vars(tried))
 
     def plot(self) -> "Figure":
         """The loss curves as a matplotlib Figure."""

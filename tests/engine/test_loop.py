@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gpt_magic.engine.batching import Encoded, plan
-from gpt_magic.engine.events import Control, Evaluated, Event, Planned, Stepped, StopRequested
+from gpt_magic.engine.events import Control, Evaluated, Event, Phase, Planned, Stepped, StopRequested
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import hidden_packed
@@ -333,3 +333,67 @@ def test_a_step_whose_rows_weigh_nothing_changes_nothing_but_the_clock() -> None
     outcome, events = run(work)
     assert (outcome.reason, losses(events)) == ("done", [0.0, 0.0])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Measured:
+    """An evaluation that gives these values, one after the other, and remembers the weights it saw."""
+
+    def __init__(self, work: Job, values: Sequence[float]) -> None:
+        self.work, self.values, self.seen = work, iter(values), []  # type: ignore[var-annotated]
+
+    def __call__(self) -> dict[str, float]:
+        self.seen.append(weights(self.work.model))
+        return {"loss": next(self.values)}
+
+
+def test_with_an_open_end_a_run_goes_back_to_its_best_and_lets_the_rate_fall() -> None:
+    """Best after the second epoch, nothing better for two: one epoch more, from the weights of the second."""
+    work = job(tiny_gpt2(), random_rows(20, seed=3), steps=150, early_stop=2, open_end=True, weight_decay=0.0)
+    look = Measured(work, [0.9, 0.5, 0.6, 0.7, 0.4])
+    work.evaluate = look
+    outcome, events = run(work)
+    assert (outcome.reason, outcome.step, outcome.steps, outcome.kept_step) == ("done", 25, 25, 25)
+    assert [event.steps for event in events if isinstance(event, Planned)] == [0, 25]
+    rates = [event.learning_rate for event in events if isinstance(event, Stepped)]
+    assert rates[:21] == [1e-3] * 21
+    assert rates[20:] == pytest.approx([1e-3, 0.8e-3, 0.6e-3, 0.4e-3, 0.2e-3])
+    said = [event.name for event in events if isinstance(event, Phase)]
+    assert said[0] == "training; nothing better for 0 of 2 epochs"
+    assert "training; nothing better for 1 of 2 epochs" in said
+    assert said[-1] == "training while the rate falls"
+    # One epoch of falling rate moves the weights by less than the way back to those of the second epoch.
+    second, fourth, last = look.seen[1], look.seen[3], look.seen[4]
+    assert distance(last, second) < distance(last, fourth)
+
+
+def distance(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> float:
+    return float(sum((some[name] - others[name]).abs().sum() for name in some))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values", "ends"),
+    [
+        ("linear", [0.5, 0.6, 0.4, 0.5, 0.6, 0.7], ("done", 30, 15)),  # what came in between was better after all
+        ("constant", [0.5, 0.6, 0.7], ("early_stop", 15, 5)),
+        ("linear", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], ("done", 30, 30)),  # the bound: the fall begins one epoch before
+        ("linear", [float("nan")] * 4, ("done", 20, 5)),
+    ],
+)
+def test_where_an_open_end_is(schedule: str, values: list[float], ends: tuple[str, int, int]) -> None:
+    work = job(tiny_gpt2(), random_rows(20, seed=3), steps=30, early_stop=2, open_end=True, schedule=schedule)
+    work.evaluate = Measured(work, values)
+    outcome, _ = run(work)
+    assert (outcome.reason, outcome.step, outcome.kept_step) == ends
+
+
+def test_stopped_while_the_end_is_open_no_number_of_steps_was_planned() -> None:
+    work = job(tiny_gpt2(), random_rows(20, seed=3), steps=30, early_stop=2, open_end=True)
+    control = Control()
+
+    def look() -> dict[str, float]:
+        control.stop.set()
+        return {"loss": 1.0}
+
+    work.evaluate = look
+    outcome, _ = run(work, control)
+    assert (outcome.reason, outcome.step, outcome.steps) == ("stopped", 5, 0)
