@@ -40,6 +40,11 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def middle(values: Sequence[float]) -> dict[str, float]:
+    """Count, median, smallest and largest: what to say of times, where other work makes outliers."""
+    return {"count": len(values), "median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up in a terminal too."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from gpt_magic import samples
     from gpt_magic.door import finetune, resume
+    from gpt_magic.notebook.form import form
     from gpt_magic.run_folders import resumable
     from gpt_magic.saved import load
     from gpt_magic.store import cache
@@ -42,6 +43,7 @@ __all__ = [
     "TunedWords",
     "cache",
     "finetune",
+    "form",
     "load",
     "resumable",
     "resume",
@@ -52,6 +54,7 @@ __all__ = [
 # Public names by the module they live in; imported when first used, so that %load_ext is instant.
 _LAZY = {
     "finetune": "gpt_magic.door",
+    "form": "gpt_magic.notebook.form",
     "resume": "gpt_magic.door",
     "resumable": "gpt_magic.run_folders",
     "load": "gpt_magic.saved",

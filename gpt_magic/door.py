@@ -80,7 +80,7 @@ def watch_run(run: "Run") -> "TunedModel | Preflight":
 
     options = run.options
     try:
-        watch(run, view_for(options.quiet, lambda: controls_of(run, blocking=True)))
+        watch(run, view_for(options.quiet, None if options.dry_run else lambda: controls_of(run, blocking=True)))
     except TrainingError as error:
         error.result = run.result
         raise

@@ -107,8 +107,17 @@ def markdown(text: object) -> str:
     return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", said)
 
 
-# What torch and its libraries say when memory ran out; its own kind of error is raised for GPUs alone.
-_FULL = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
+# What torch and its libraries say when memory ran out; its own kind of error is raised for GPUs alone. oneDNN has no
+# memory for what it would compute with, and says so.
+_FULL = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "could not create a memory",
+)
 
 
 def out_of_memory(failure: BaseException) -> bool:

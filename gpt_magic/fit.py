@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.batching import Encoded
@@ -13,7 +14,8 @@ from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.trials import try_rates
-from gpt_magic.errors import GptMagicError, in_one_line, plural
+from gpt_magic.engine.trunk import hidden_from, keep_states
+from gpt_magic.errors import DataError, GptMagicError, in_one_line, plural
 from gpt_magic.keeping import Keeping, checkpoint_bytes, versions
 from gpt_magic.options import Options
 from gpt_magic.prepare import Prepared
@@ -49,6 +51,7 @@ class Fit:
     output: str | None = None
     keeping: Keeping | None = None
     _began: float = field(init=False, default=0.0)
+    _hidden: Hidden = field(init=False, default=hidden_packed)  # of the result
 
     def __call__(self) -> None:
         """Train and hand the result to ``keep``.
@@ -64,28 +67,31 @@ class Fit:
         model = task.load(base)
         model.to(prepared.machine.device)
         hidden = hidden_packed if fits_packed(model, prepared.train) else hidden_padded
-        rows, machine = prepared.valid, prepared.machine
-        look = _Look(model, task, prepared.tokenizer, rows, machine, hidden, self.control.check)
+        self._hidden = hidden
+        frozen = prepared.learner.begin(model)
+        read, machine = self._read(model, hidden), prepared.machine
+        look = _Look(model, task, prepared.tokenizer, read.valid, machine, read.valid_hidden, self.control.check)
         samples = bool(options.samples) and task.heeds("samples")
         goes_on, spent = self._take_up(model)
         self._began -= spent
         before = self._look_at_base(look, samples, goes_on) if task.compares_base else None
         others = [(f"{base.name} as it was", task_scores(task, before))] if before else []
-        warnings = list(prepared.preflight.warnings)
+        warnings = [*prepared.preflight.warnings, *read.warnings]
         if hidden is hidden_padded:
             warnings.append(f"packing is not exact for {model.config.model_type}, so texts were padded (slower)")
         job = Job(
             model,
             task.objective,
-            prepared.train,
+            read.train,
             prepared.settings,
             prepared.machine,
             look.evaluate if len(prepared.valid) else None,
             look.sample if samples else None,
-            hidden,
+            read.hidden,
             checkpoints=self.keeping,
             measure=task.measure,
             snapshot=lambda make, outcome: self._hand_out(make, outcome, look, others, warnings),
+            frozen=frozen,
         )
         chosen = self._settle_rows(job)
         job.settings = self._settled(job)
@@ -95,6 +101,9 @@ class Fit:
             error = in_one_line(outcome.error, f"training failed at step {outcome.step + 1}")
         if outcome.step == 0:
             raise error or StopRequested
+        if self.control.left.is_set():
+            raise StopRequested
+        prepared.learner.end(model)
         if len(prepared.valid):
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
@@ -111,6 +120,37 @@ class Fit:
             self.keeping.end()
         if error is not None:
             raise error
+
+    def _read(self, model: Any, hidden: Hidden) -> "_Read":
+        """How rows are read: as tokens, or as what the frozen trunk made of them, where that is kept."""
+        prepared, blocks = self.prepared, self.prepared.learner.part.blocks
+        read = _Read(prepared.train, hidden, prepared.valid, hidden)
+        if not prepared.learner.keeps:
+            return read
+        total = len(prepared.train) + (len(prepared.valid) if prepared.task.reads_hidden else 0)
+        done = 0
+
+        def keep(rows: Encoded) -> Encoded:
+            nonlocal done
+            before = done
+
+            def told(some: int) -> None:
+                nonlocal done
+                done = before + some
+                self.recorder(Phase(f"reading the rows with the frozen blocks, {done:,} of {total:,}"))
+
+            with prepared.machine.autocast():
+                return keep_states(model, rows, blocks, self.control.check, told)
+
+        onward = partial(hidden_from, blocks=blocks)
+        try:
+            train = keep(prepared.train)
+            if not prepared.task.reads_hidden or not len(prepared.valid):
+                return replace(read, train=train, hidden=onward)
+            return _Read(train, onward, keep(prepared.valid), onward)
+        except DataError as error:
+            why = f"what the frozen blocks make of the rows was not kept, so they compute it each time: {error}"
+            return replace(read, warnings=[why])
 
     def _take_up(self, model: Any) -> tuple[bool, float]:
         """Whether the run goes on from where it was cut, and the seconds that it had taken until then."""
@@ -171,6 +211,7 @@ class Fit:
         self.recorder(Phase("taking a snapshot"))
         try:
             other = replace(look, model=make(), task=copy(look.task), tokenizer=deepcopy(look.tokenizer))
+            self.prepared.learner.end(other.model)
             self.hand_out(self._result(other, outcome, other.complete(), others, warnings))
         except Exception as failure:
             self.hand_out(in_one_line(failure, "no snapshot"))
@@ -228,7 +269,7 @@ class Fit:
             report=replace(prepared.preflight, warnings=warnings),
             summary=summary,
             progress=progress,
-            hidden=look.hidden,
+            hidden=self._hidden,
         )
 
     def _kept_facts(self, outcome: Outcome) -> list[tuple[str, str]]:
@@ -237,6 +278,23 @@ class Fit:
             return []
         said = self.keeping.said() if outcome.reason in ("stopped", "failed") else ""
         return [fact for fact in (("resumed", self.keeping.resumed), ("to go on", said)) if fact[1]]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Rows and how they are read.
+
+    Attributes:
+        train, hidden: those to learn from.
+        valid, valid_hidden: those to validate on.
+        warnings: one sentence each.
+    """
+
+    train: Encoded
+    hidden: Hidden
+    valid: Encoded
+    valid_hidden: Hidden
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

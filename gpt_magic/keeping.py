@@ -15,6 +15,7 @@ from gpt_magic.data.frames import write_frame
 from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.checkpoint import Checkpoints
+from gpt_magic.engine.parts import trained
 from gpt_magic.errors import DataError
 from gpt_magic.models.load import quiet
 from gpt_magic.options import Options
@@ -231,8 +232,8 @@ class Keeping(Checkpoints):
 
 
 def checkpoint_bytes(model: torch.nn.Module) -> int:
-    """About what a checkpoint takes: weights, AdamW's two moments, and the best weights so far."""
-    return 4 * sum(p.numel() * p.element_size() for p in model.parameters())
+    """About what a checkpoint takes: trained weights, AdamW's two moments, and the best weights so far."""
+    return 4 * sum(weight.numel() * weight.element_size() for _, weight in trained(model))
 
 
 def versions() -> str:

@@ -5,6 +5,7 @@ all made from this table.
 """
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from keyword import iskeyword
 from pathlib import Path
@@ -18,6 +19,12 @@ from gpt_magic.errors import OptionError, nearest, short
 from gpt_magic.values import as_json, choices, coerce, expected, shown
 
 GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
+# What most runs leave alone; the form folds it away, with the groups machine and output.
+RARE = (
+    *("valid", "split", "style", "template", "missing", "truncate", "dropout", "repeat", "max_steps", "accumulate"),
+    *("optimizer", "weight_decay", "grad_clip", "class_weights", "eval_every", "log_every", "calibrate"),
+    "sample_tokens",
+)
 
 # What transformers, scikit-learn and habit call an option, where the name is too different to be a near miss.
 _OTHER_NAMES = {
@@ -44,10 +51,24 @@ _OTHER_NAMES = {
 }
 
 
+class Trained(Unicode[str, Any]):
+    """What of a model is trained: ``all``, ``lora``, ``head``, or ``top:k`` with a whole number k from 1 up."""
+
+    expects = "all, lora, head or top:k, such as top:2"
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Refuse any other text."""
+        value = super().validate(obj, value)
+        if re.fullmatch("all|lora|head|top:[1-9][0-9]{0,3}", value) is None:
+            raise TraitError(self.expects)
+        return value
+
+
 class Options(Configurable):
     """What a run is told. Values are checked when they are set, with one clear line on a bad one.
 
-    The tag ``tasks`` names the tasks that an option does something for, where it does not for all.
+    The tag ``tasks`` names the tasks that an option does something for, where it does not for all; ``lines`` marks
+    a text that may have several.
     """
 
     # --- data ---------------------------------------------------------------------------------------
@@ -98,7 +119,7 @@ class Options(Configurable):
         allow_none=True,
         help="style words: what the model reads before a label's name, with {text} for the text; default: the text, a "
         "line break, the label's column and a colon.",
-    ).tag(group="data", tasks=("classify",), config=True)
+    ).tag(group="data", tasks=("classify",), config=True, lines=True)
     prompt = Unicode(
         None, allow_none=True, help="generate: column with the prompts, which are read and not learned."
     ).tag(group="data", kind="column", config=True)
@@ -172,6 +193,36 @@ class Options(Configurable):
     ).tag(group="model", tasks=("tag",), config=True)
 
     # --- training -----------------------------------------------------------------------------------
+    train = Trained(
+        "all",
+        help="What learns: all; lora (small matrices beside the large ones); top:k (the last k blocks and the head) or "
+        "head alone, where the rest reads each row once, so that later epochs are fast.",
+    ).tag(group="training", config=True, choices=("all", "lora", "top:1", "top:2", "head"), expects=Trained.expects)
+    lora_rank = Int(
+        8, min=1, max=1024, help="train lora: rank of the small matrices; higher learns more and saves less."
+    ).tag(group="training", config=True)
+    lora_alpha = Int(
+        None,
+        allow_none=True,
+        min=1,
+        max=65_536,
+        help="train lora: what they give is multiplied by lora_alpha / lora_rank; default: twice the rank.",
+    ).tag(group="training", config=True)
+    lora_dropout = Float(
+        0.0, min=0.0, max=0.9, help="train lora: dropout of what the small matrices read, beside the model's own."
+    ).tag(group="training", config=True)
+    lora_targets = List(
+        Unicode(),
+        None,
+        allow_none=True,
+        help="train lora: names of the layers that get small matrices; default: all in the blocks (GPT-2: c_attn, "
+        "c_proj, c_fc).",
+    ).tag(group="training", config=True, expects="a list of names of layers, or None")
+    merge = Bool(
+        True,
+        help="train lora: add what was learned to the base's weights, so that a plain model comes back; False keeps "
+        "the adapter, and save writes it alone, for peft.",
+    ).tag(group="training", config=True)
     epochs = Union(
         [Int(3, min=1, max=1000), Enum(["auto"])],
         default_value=3,
@@ -189,7 +240,7 @@ class Options(Configurable):
         default_value=16,
         help="Rows in one forward pass; 16 learns well on small data and fits in 4 GB. auto learns from 16 rows a step "
         "too (times accumulate), in passes as large as fit and are not slower: the same curve up to rounding.",
-    ).tag(group="training", config=True, choices=("auto",), expects="a whole number from 1 to 65,536, or auto")
+    ).tag(group="training", config=True, choices=("auto",))
     accumulate = Int(
         1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."
     ).tag(group="training", config=True)
@@ -203,8 +254,8 @@ class Options(Configurable):
         [Float(1e-3, min=1e-8, max=1.0), Enum(["auto"])],
         default_value=None,
         allow_none=True,
-        help="Peak step size; default by model size: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from random weights; auto "
-        "tries five around it in short runs first and shows them.",
+        help="Peak step size; default by model size and by what is trained: 5e-5 for gpt2, 9e-4 for nano, 1e-3 from "
+        "random weights; auto tries five around it in short runs first and shows them.",
     ).tag(group="training", config=True, choices=("auto",))
     optimizer = Enum(
         ["adamw", "muon"],

@@ -20,7 +20,8 @@ from gpt_magic.options import Options, find, table
 from gpt_magic.room import plan_room
 from gpt_magic.store import folder, said_bytes
 from gpt_magic.summary import Preflight
-from gpt_magic.tasks.task import Task, make_task
+from gpt_magic.tasks.task import Rows, Task, make_task
+from gpt_magic.trained import Learner, idle, plan_learner, settle_learner, skeleton
 
 _MOST_EPOCHS = 30  # where the end is open
 _PATIENCE = 2  # epochs, likewise
@@ -44,6 +45,7 @@ class Prepared:
     machine: Machine
     max_length: int
     preflight: Preflight
+    learner: Learner
     trials: TrialPlan | None = None
 
     def settle_rate(self, tried: Tried) -> None:
@@ -54,13 +56,30 @@ class Prepared:
         self.preflight = replace(self.preflight, facts=facts)
 
 
-def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: Callable[[], None]) -> Prepared:
+def encode(
+    options: Options, data: Data, tokenizer: Any, limit: int, emit: Emit, check: Callable[[], None]
+) -> tuple[Task, Rows]:
+    """The task that the data are for, and its rows as tokens."""
+    task = make_task(options, data)
+    task.emit = emit
+    return task, task.encode(tokenizer, limit, check)
+
+
+def prepare(
+    options: Options,
+    data: Data,
+    name: str | None,
+    emit: Emit,
+    check: Callable[[], None],
+    encoding: Callable[..., tuple[Task, Rows]] = encode,
+) -> Prepared:
     """Find the base model, tokenise and plan.
 
     Args:
         data: checked examples, see `read_data`.
         name: how the user calls the data, for the report; None when unknown.
         check: called between the parts; may raise to end the work.
+        encoding: makes the tokens, or finds those of an earlier call; see `encode`.
 
     Raises:
         DataError, ModelError, OptionError: with one line that says what to change.
@@ -68,20 +87,21 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
     machine = choose_machine(options.device, options.precision)
     emit(Phase("looking for the base model"))
     base = find_base(options.base, lambda what: emit(Phase(what)), weights=not options.dry_run)
+    learner = settle_learner(options, base)
     check()
     emit(Phase("reading the tokenizer"))
     tokenizer = load_tokenizer(base)
     limit = longest(options, base)
     emit(Phase("making tokens"))
-    task = make_task(options, data)
-    task.emit = emit
-    rows = task.encode(tokenizer, limit, check)
+    task, rows = encoding(options, data, tokenizer, limit, emit, check)
     rate, rate_why, trials, warnings = options.learning_rate, "given", None, []
     if rate is None or rate == "auto":
-        rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained)
+        rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained, learner.part)
     settings = settle(options, len(rows.train), float(rate))
+    repeated = settings.steps > steps_per_epoch(len(rows.train), settings.rows_per_step)
+    learner, learner_facts = plan_learner(learner, skeleton(task, base), rows.train, rows.valid, repeated)
     emit(Phase("counting memory"))
-    room = plan_room(task, base, rows, settings, machine, auto=options.batch_size == "auto")
+    room = plan_room(task, base, learner, rows, settings, machine, auto=options.batch_size == "auto")
     settings = room.settings
     if options.learning_rate == "auto":
         trials = plan_trials(settings, len(rows.train))
@@ -98,13 +118,21 @@ def prepare(options: Options, data: Data, name: str | None, emit: Emit, check: C
             *_data_facts(data),
             *rows.facts,
             *_cache_facts([rows.train, rows.valid]),
+            *learner_facts,
             *_plan_facts(settings, len(rows.train), rows.noun, rate_why, base, machine),
             ("memory", room.fact),
         ],
-        warnings=[*data.findings.warnings, *_ignored(options, task), *rows.warnings, *room.warnings, *warnings],
+        warnings=[
+            *data.findings.warnings,
+            *_ignored(options, task),
+            *idle(options),
+            *rows.warnings,
+            *room.warnings,
+            *warnings,
+        ],
         lengths=rows.lengths,
     )
-    return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight, trials)
+    return Prepared(base, tokenizer, task, rows.train, rows.valid, settings, machine, limit, preflight, learner, trials)
 
 
 def settle(options: Options, rows: int, learning_rate: float) -> Settings:

@@ -1,6 +1,6 @@
 """Whether a run fits in its device's memory, and in how many rows at a time; said before it starts."""
 
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,12 +12,17 @@ from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, rehearse
 from gpt_magic.errors import plural
 from gpt_magic.models.find import Base
+from gpt_magic.models.load import config_of
 from gpt_magic.store import said_bytes
 from gpt_magic.tasks.task import Rows, Task
+from gpt_magic.trained import Learner
 
 # A run is planned into so much of what is free; the rest is for the notebook, the baselines, and what has changed by
 # the time it starts.
 _SHARE = 0.9
+
+_SEEN: dict[bytes, Need | None] = {}
+_MOST_SEEN = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class Room:
     warnings: list[str]
 
 
-def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: Machine, *, auto: bool) -> Room:
+def plan_room(
+    task: Task, base: Base, learner: Learner, rows: Rows, settings: Settings, machine: Machine, *, auto: bool
+) -> Room:
     """Cut a run's steps into passes that fit.
 
     Args:
@@ -43,7 +50,7 @@ def plan_room(task: Task, base: Base, rows: Rows, settings: Settings, machine: M
     """
     most = settings.rows_per_step if auto else settings.batch_size
     free = available(machine.device)
-    count = partial(_counted, task, base, rows, machine)
+    count = partial(_counted, task, base, learner, rows, machine)
     planned = replace(settings, rows_at_once=most)
     asked = count(planned)
     if asked is None:
@@ -62,10 +69,29 @@ def _smaller(settings: Settings) -> Settings | None:
     return replace(settings, checkpointing="on") if settings.checkpointing == "auto" else None
 
 
-def _counted(task: Task, base: Base, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+    """What the run holds, from memory where the same was asked before: a cell is often run again."""
+    shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
+    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes)
+    key = hashlib.sha256(repr(how).encode()).digest()
+    if key not in _SEEN:
+        need = _rehearsed(task, base, learner, rows, machine, settings)
+        if len(_SEEN) == _MOST_SEEN:
+            del _SEEN[next(iter(_SEEN))]
+        _SEEN[key] = need
+    return _SEEN[key]
+
+
+def _rehearsed(
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings
+) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
     empty = replace(base, pretrained=False)
-    load: Callable[[], Any] = partial(task.load, empty)
+
+    def load() -> Any:
+        model = task.load(empty)
+        learner.begin(model)
+        return model
 
     def work(hidden: Hidden, model: Any) -> Job:
         return Job(model, task.objective, rows.train, settings, machine, hidden=hidden)

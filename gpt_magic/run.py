@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpt_magic.tuned import TunedModel
 
 Taken = Union["TunedModel", GptMagicError]  # a snapshot, or why there is none
+_IMPORTING = threading.Lock()  # transformers' lazy imports break when two threads race
 
 
 class Run:
@@ -64,7 +65,6 @@ class Run:
         self._place = place
         self._cut: Path | None = None  # the folder to go on from
         self._keeping: Keeping | None = None
-        self._abandoned = False
         self._waits_for: Run | None = None
         self._takers: list[Callable[[Taken], None]] = []  # who waits for a snapshot
         self._ends: list[Callable[[], None]] = []  # what is to be called at the end
@@ -78,12 +78,13 @@ class Run:
         if self._worker is not None:
             return
         # While the data are read and checked, the slow imports go on beside them.
-        self._imports = threading.Thread(target=_import_libraries, name="gpt_magic imports", daemon=True)
+        self._imports = threading.Thread(target=import_libraries, name="gpt_magic imports", daemon=True)
         self._imports.start()
         worker = threading.Thread(target=self._work, name="gpt_magic run", daemon=True)
         if self.started is None:
             self.started = datetime.now().astimezone()
-            self.id = runs.add(self, self.output)
+            if not self.options.dry_run:
+                self.id = runs.add(self, self.output)
         worker.start()
         self._worker = worker
 
@@ -133,8 +134,8 @@ class Run:
         return Run(self.options, self.name, self.output, place)
 
     def abandon(self) -> None:
-        """Leave the run: the worker ends when it can, its result is dropped."""
-        self._abandoned = True
+        """Leave the run: the worker ends when it can, its result is dropped; what it has learned can be resumed."""
+        self.control.left.set()
         self.control.stop.set()
 
     def snapshot(self, take: Callable[[Taken], None]) -> None:
@@ -183,11 +184,12 @@ class Run:
         try:
             self._train()
         except StopRequested:
-            self.error = RunAbandoned("stopped before the first step: nothing was trained")
+            left = self.control.left.is_set()
+            self.error = RunAbandoned("left" if left else "stopped before the first step: nothing was trained")
         except Exception as failure:
             self.error = in_one_line(failure, "the run failed")
         finally:
-            if self._abandoned:
+            if self.control.left.is_set():
                 self.result = None
             self._let_go()
             with self._lists:
@@ -219,6 +221,7 @@ class Run:
         self.recorder(Phase("importing torch and transformers"))
         assert self._imports is not None
         self._imports.join()  # before the next import: transformers' lazy imports break when two threads race
+        from gpt_magic.engine.heap import kept_heap
         from gpt_magic.fit import Fit
         from gpt_magic.keeping import Keeping, Origin
         from gpt_magic.prepare import prepare
@@ -252,7 +255,7 @@ class Run:
         devices = [prepared.machine.device] if prepared.machine.device.type == "cuda" else []
         # torch has one random generator for all threads: two runs at once, or the last step of an abandoned one, would
         # draw from each other's numbers.
-        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices):
+        with runs.turn(self, self._wait_for), torch.random.fork_rng(devices), kept_heap():
             self._waits_for = None
             torch.manual_seed(options.seed)
             Fit(
@@ -278,17 +281,20 @@ class Run:
 
     def _wait_for(self, other: "Run") -> None:
         self.control.check()
-        if self._waits_for is not other:
-            self._waits_for = other
-            self.recorder(Phase(f"waiting for {other.id} to end"))
+        self._waits_for = other
+        said = f"waiting for {other.id} to end" + (", which is paused" if other.paused else "")
+        if self.recorder.progress().phase != said:
+            self.recorder(Phase(said))
 
     def _say(self, what: str) -> None:
         self.control.check()
         self.recorder(Phase(what))
 
 
-def _import_libraries() -> None:
+def import_libraries() -> None:
+    """Import torch and transformers; of several threads one does it, and the others wait for it."""
     import importlib
 
-    for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
-        importlib.import_module(name)
+    with _IMPORTING:
+        for name in ("torch", "transformers.models.gpt2.modeling_gpt2"):
+            importlib.import_module(name)

@@ -1,6 +1,8 @@
 """The runs of this process by name, and whose turn it is to train: one at a time."""
 
+import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from gpt_magic.run import Run
 
 _PAST = 20  # runs that are remembered after their end
+_LEAVING = 2.0  # seconds that the end of the process waits for the last step; Jupyter kills a kernel after 5
 _LOOK = 0.05  # seconds between two looks of a run that waits for its turn
 
 
@@ -99,6 +102,16 @@ def find(name: str | None = None) -> "Run | Past":
         there = f"; runs here: {listing(known)}" if known else "; there was none in this notebook yet"
         raise OptionError(f"no run {name!r}{nearest(name, known) or there}")
     return known[name]
+
+
+@atexit.register
+def leave() -> None:
+    """Let what is live write a checkpoint, as far as it comes to it, for the process ends."""
+    leaving, until = live(), time.monotonic() + _LEAVING
+    for run in leaving:
+        run.abandon()
+    for run in leaving:
+        run.wait(max(until - time.monotonic(), 0))
 
 
 @contextmanager

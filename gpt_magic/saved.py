@@ -2,14 +2,16 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gpt_magic.engine.adapters import adapted, base_of, check_peft
 from gpt_magic.engine.events import Evaluated, Sampled, Stepped
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.errors import DataError, ModelError, markdown
-from gpt_magic.models.find import shipped
+from gpt_magic.models.find import SHIPPED, find_base, shipped
 from gpt_magic.models.load import quiet
 from gpt_magic.recorder import Progress, tried_from
 from gpt_magic.summary import Lengths, Preflight, Scores, Summary
@@ -18,6 +20,8 @@ from gpt_magic.tuned import KINDS, TunedModel
 _RECORD = "gpt_magic.json"
 _CARD = "README.md"
 _FORMAT = 1
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_MODEL_FILES = ("config.json", "model*.safetensors*")
 _HUB_ID = re.compile(r"(?=.{1,96}$)\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)  # as long as the hub allows
 
 
@@ -34,6 +38,7 @@ def save(tuned: TunedModel, folder: str | Path) -> Path:
         raise DataError(f"cannot save into '{path}': it has a {_CARD} of its own; give a new folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
+        _clear(path, _MODEL_FILES if adapted(tuned.model) else _ADAPTER_FILES)
         with quiet():
             tuned.model.save_pretrained(path)
             tuned.tokenizer.save_pretrained(path)
@@ -44,11 +49,32 @@ def save(tuned: TunedModel, folder: str | Path) -> Path:
     return path
 
 
+def _plain(tuned: TunedModel, auto_class: str) -> list[str]:
+    """Lines of Python that load the plain model."""
+    if not adapted(tuned.model):
+        return [f'model = {auto_class}.from_pretrained("this folder")  # the plain model']
+    shape = tuned.model.config
+    head = f", num_labels={shape.num_labels}, pad_token_id={shape.pad_token_id}" if "CausalLM" not in auto_class else ""
+    return [
+        "from peft import PeftModel",
+        f"base = {auto_class}.from_pretrained({_adapter(tuned.model)['base']!r}{head})  # where it is on this machine",
+        'model = PeftModel.from_pretrained(base, "this folder")  # the plain model with the adapter',
+    ]
+
+
+def _clear(path: Path, patterns: Sequence[str]) -> None:
+    """Remove what an earlier model of the other kind left: transformers would take the two for one."""
+    if (path / _RECORD).is_file():
+        for file in (file for pattern in patterns for file in path.glob(pattern)):
+            file.unlink()
+
+
 def load(folder: str | Path) -> TunedModel:
     """Load what `TunedModel.save` wrote.
 
     Raises:
-        ModelError: the folder is not there, was not written by gpt_magic, or is damaged.
+        ModelError: the folder is not there, was not written by gpt_magic, or is damaged; or it is an adapter, and
+            its base is not found or peft is not installed.
     """
     path = Path(folder).expanduser()
     if not (path / _RECORD).is_file():
@@ -63,7 +89,7 @@ def load(folder: str | Path) -> TunedModel:
         auto_class = kind.auto_class_of(record)
     except (ValueError, TypeError, KeyError):
         raise ModelError(f"cannot load '{path}': its {_RECORD} is damaged; save the model again") from None
-    model, tokenizer = _model_and_tokenizer(path, auto_class)
+    model, tokenizer = _model_and_tokenizer(path, auto_class, record.get("adapter"))
     return kind(model=model, tokenizer=tokenizer, **known)
 
 
@@ -90,7 +116,7 @@ def model_card(tuned: TunedModel) -> str:
             "import gpt_magic",
             'tuned = gpt_magic.load("this folder")        # with metrics, history and all that it can do',
             f"from transformers import {auto_class}",
-            f'model = {auto_class}.from_pretrained("this folder")  # the plain model',
+            *_plain(tuned, auto_class),
             "```",
             "",
             "## The run",
@@ -105,14 +131,24 @@ def model_card(tuned: TunedModel) -> str:
     )
 
 
-def _model_and_tokenizer(path: Path, auto_class: str) -> tuple[Any, Any]:
+def _model_and_tokenizer(path: Path, auto_class: str, adapter: dict[str, Any] | None) -> tuple[Any, Any]:
     import transformers
     from safetensors import SafetensorError
 
+    auto, here = getattr(transformers, auto_class), {"local_files_only": True, "trust_remote_code": False}
+    if adapter is not None:
+        check_peft()
+        source = find_base(adapter["base"]).source
     try:
         with quiet():
-            here = {"local_files_only": True, "trust_remote_code": False}
-            model = getattr(transformers, auto_class).from_pretrained(path, use_safetensors=True, **here)
+            if adapter is None:
+                model = auto.from_pretrained(path, use_safetensors=True, **here)
+            else:
+                shape = transformers.AutoConfig.for_model(**adapter["config"])
+                model = auto.from_pretrained(
+                    source, config=shape, use_safetensors=True, ignore_mismatched_sizes=True, **here
+                )
+                model.load_adapter(str(path))
             return model.eval(), transformers.AutoTokenizer.from_pretrained(path, **here)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot load '{path}': {str(error).strip().splitlines()[0]}") from error
@@ -126,12 +162,20 @@ def _record(tuned: TunedModel) -> dict[str, Any]:
         "columns": tuned.columns,
         "max_length": tuned.max_length,
         "packed": tuned.hidden is hidden_packed,
+        **({"adapter": _adapter(tuned.model)} if adapted(tuned.model) else {}),
         "options": tuned.options,
         "metrics": tuned.metrics,
         "report": asdict(tuned.report),
         "summary": asdict(tuned.summary),
         "progress": asdict(tuned.progress),
     }
+
+
+def _adapter(model: Any) -> dict[str, Any]:
+    """Where the base of an adapter is found, and what its config is with the head that the adapter brings."""
+    base = base_of(model)
+    shipped_as = next((name for name in shipped() if base == str(SHIPPED / name)), base)
+    return {"base": shipped_as, "config": json.loads(model.config.to_json_string(use_diff=False))}
 
 
 def _known(record: dict[str, Any], kind: type[TunedModel]) -> dict[str, Any]:

@@ -224,6 +224,21 @@ def spool(batches: Iterable[Any], key: str | None = None, need: int = 0) -> Stor
         raise
 
 
+def lacks_room(need: int) -> str | None:
+    """Why ``need`` bytes are too many for the cache: more than its cap or than its disk has free; None where they fit.
+
+    Up to `IN_MEMORY` bytes no disk is needed.
+    """
+    if need <= IN_MEMORY:
+        return None
+    if need > cap():
+        return f"{said_bytes(need)} are more than the cache may take, {said_bytes(cap())} ({CAP})"
+    free = _free(folder())
+    if free < need + _RESERVE:
+        return f"{said_bytes(need)} do not fit on the disk of '{folder()}', which has {said_bytes(free)} free"
+    return None
+
+
 def said_bytes(size: int) -> str:
     """``12.3 MB``."""
     return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
@@ -244,13 +259,19 @@ def _room(need: int) -> Path:
     where = folder()
     where.mkdir(parents=True, exist_ok=True)
     _remove_parts(where)
-    free = shutil.disk_usage(where).free
+    free = _free(where)
     if free < need + _RESERVE:
         raise DataError(
             f"the data need about {said_bytes(need)} in the cache folder '{where}', whose disk has {said_bytes(free)} "
             f"free: free some, or set the environment variable {FOLDER} to a folder on another disk"
         )
     return where
+
+
+def _free(where: Path) -> int:
+    """Bytes free on the disk of a folder, which need not be there yet."""
+    there = next(path for path in (where, *where.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
 
 
 @contextlib.contextmanager

@@ -78,6 +78,31 @@ LINE = [
         "OptionError: reviews.train: a DataFrame has no 'train', and no file that gpt_magic reads has such a name",
     ),
     Bad(
+        "an order to a run that never was",
+        "%finetune --stop clg",
+        "OptionError: no run 'clg' (did you mean 'clf'?)",
+    ),
+    Bad(
+        "two names for an order",
+        "%finetune --pause clf poet",
+        "OptionError: --pause takes the name of one run, or none for the last; not 'clf poet'",
+    ),
+    Bad(
+        "an order beside other flags",
+        "%finetune reviews --stop",
+        "OptionError: --stop stands alone, with the name of a run at most: %finetune --stop [NAME]",
+    ),
+    Bad(
+        "an order with a body",
+        "%%finetune --show clf\nepochs = 3",
+        "OptionError: --show takes no body: write %finetune --show in a cell of its own",
+    ),
+    Bad(
+        "a name for a list",
+        "%finetune --status clf",
+        "OptionError: --status lists all runs: write it without a name",
+    ),
+    Bad(
         "no run to resume",
         "%finetune --resume clf",
         "DataError: there is no run to resume: none was stopped, or cut after its first checkpoint",
@@ -212,6 +237,11 @@ VALUES = [
         "a percentage for a share",
         "%%finetune reviews\nvalid_fraction = 20",
         "OptionError: valid_fraction = 20: must be a number from 0 to 0.5",
+    ),
+    Bad(
+        "blocks without a number",
+        "%%finetune reviews\ntrain = 'top'",
+        "OptionError: train = 'top': must be all, lora, head or top:k, such as top:2 (did you mean 'top:2'?)",
     ),
     Bad(
         "a slip in a choice",
@@ -531,6 +561,35 @@ ROWS = [
     ),
 ]
 BASES = [
+    Bad(
+        "more blocks than the base has",
+        "%%finetune reviews\ntrain = 'top:12'",
+        "OptionError: train = 'top:12': the model has 6 blocks; say top:1 to top:6",
+    ),
+    Bad(
+        "a layer that the base does not have",
+        "%%finetune reviews\ntrain, lora_targets = 'lora', ['q_proj']",
+        "OptionError: lora_targets = ['q_proj']: no layer 'q_proj' in the blocks (did you mean 'c_proj'?); there are "
+        "c_attn, c_proj, c_fc",
+    ),
+    Bad(
+        "an optimizer that small matrices do not suit",
+        "%%finetune reviews\ntrain, optimizer = 'lora', 'muon'",
+        "OptionError: optimizer = 'muon' is for the matrices in the blocks, and train = 'lora' has small matrices, for "
+        "which it is not made: say optimizer = 'adamw'",
+    ),
+    Bad(
+        "a head that is the embedding, alone",
+        "%%finetune riddles\ntrain = 'head'",
+        "OptionError: train = 'head': this head shares its matrix with the embedding, which stays as it is, so nothing "
+        "would be learned; say train = 'top:1' or 'lora'",
+    ),
+    Bad(
+        "an adapter whose base nobody finds again",
+        "%%finetune reviews\ntrain, merge = 'lora', False",
+        "OptionError: merge = False: an adapter needs a base that is found again, and base = 'scratch' has random "
+        "weights; save it and give the folder, or say merge = True",
+    ),
     Bad(
         "a hub model without the hub",
         "%%finetune reviews\nbase = 'org/model'",
@@ -1054,7 +1113,7 @@ PYTHON = [
     Bad(
         "a value out of range",
         "gpt_magic.finetune(reviews, batch_size=0)",
-        "OptionError: batch_size = 0: must be a whole number from 1 to 65,536",
+        "OptionError: batch_size = 0: must be a whole number from 1 to 65,536 or auto",
     ),
     Bad(
         "a new label in the test data",

@@ -15,12 +15,15 @@ CONTEXT = 32  # tokens that the base reads
 WORDS = ["fine great lovely superb", "dull awful poor weak", "odd strange weird queer"]
 
 
-def base(seed: int = 0) -> tuple[Any, Any]:
-    """A GPT-2 of 1 layer x 32 with random weights, larger than GPT-2's own, and the tokenizer that ships."""
+def base(seed: int = 0, **changes: int) -> tuple[Any, Any]:
+    """A GPT-2 of 1 layer x 32 where ``changes`` say no other shape, and the tokenizer that ships.
+
+    Its weights are random and larger than GPT-2's own.
+    """
     torch.manual_seed(seed)
     end = {"bos_token_id": 0, "eos_token_id": 0}
     shape = {"n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": CONTEXT, "vocab_size": 8192}
-    model = GPT2LMHeadModel(GPT2Config(**shape, **end, initializer_range=0.1))
+    model = GPT2LMHeadModel(GPT2Config(**{**shape, **changes}, **end, initializer_range=0.1))
     return model, AutoTokenizer.from_pretrained(SHIPPED / "nano")
 
 

@@ -156,6 +156,7 @@ class Kernel:
         environment.pop("JPY_SESSION_NAME", None)
         if self._served:
             environment["JPY_SESSION_NAME"] = "films.ipynb"
+            environment["GPT_MAGIC_CACHE"] = str(Path(self._private.name) / "cache")  # for runs that are stopped
         if self._packages is not None:
             paths = [str(self._packages), environment.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -279,6 +280,10 @@ class Kernel:
                 self._take(Reply(""), self.client.get_iopub_msg(timeout=_POLL_SECONDS))
             except Empty:
                 continue
+
+    def shut_down(self) -> None:
+        """End the kernel as the notebook's menu does: it is asked first."""
+        self._manager.shutdown_kernel(now=False)
 
     def click(self, comm_id: str, subshell_id: str | None = None) -> float:
         """Click a button as a frontend does, over a subshell or not; returns when."""

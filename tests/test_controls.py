@@ -309,7 +309,7 @@ def test_a_second_run_waits_says_for_whom_and_heeds_a_stop(films: pd.DataFrame, 
     first.pause()  # it keeps its turn
     gate.open.release()
     resting(first)
-    time.sleep(0.15)
+    until(lambda: second.progress().phase == "waiting for first to end, which is paused")
     assert second.state == "waiting"
     first.resume()
     gate.open.release(10_000)

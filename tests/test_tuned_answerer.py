@@ -4,18 +4,22 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import gpt_magic
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.saved import model_card
 from gpt_magic.tasks.answers import score_answers
 from gpt_magic.tuned import TruncationWarning, TunedAnswerer
+from tests.data.test_words import WILD
 from tests.quiz import CONTEXT, answerer, base, quiz
 
 STYLES = ["extract", "write"]
@@ -50,6 +54,28 @@ def test_a_table_of_answers(style: str, answerers: dict[str, TunedAnswerer]) -> 
         elif style == "extract":
             assert row.answer == ""
     assert "no_answer" not in answerers["plain"].predict(data)
+
+
+@pytest.mark.parametrize("style", ["extract", "write"])
+@given(pairs=st.lists(st.tuples(WILD, WILD), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_answers_about_wild_texts_stand_where_it_is_said(
+    style: str, pairs: list[tuple[str, str]], answerers: dict[str, TunedAnswerer]
+) -> None:
+    """Emoji, combining marks, right to left, zero width, CRLF: nothing of a text is changed on the way."""
+    asked = pd.DataFrame(pairs, columns=["question", "context"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some rows have nothing in them, some questions are long
+        found = answerers[style].predict(asked) if asked.map(str.strip).all(axis=1).any() else asked.head(0)
+    for row in found.itertuples():
+        if not pd.isna(row.start):
+            assert row.context[row.start : row.end] == row.answer
+            assert row.answer == row.answer.strip() != ""
+        if row.answer is not None:
+            assert 0 <= row.score <= 1 + 1e-6
+        if style == "extract" and row.answer:
+            assert not pd.isna(row.start)
+            assert row.runner_up is None or row.runner_up in row.context
 
 
 def test_answers_alone_and_in_a_table_are_the_same(answerers: dict[str, TunedAnswerer]) -> None:

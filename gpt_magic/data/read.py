@@ -14,7 +14,7 @@ from gpt_magic.data.sources import NOTE, read_table
 from gpt_magic.data.streams import Say
 from gpt_magic.data.tagged import TaggedData, is_tagged, read_tagged
 from gpt_magic.errors import DataError, OptionError
-from gpt_magic.options import Options
+from gpt_magic.options import Options, find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +95,13 @@ def choose_task(options: Options, frame: "pd.DataFrame") -> str:
         raise OptionError(f"text = {options.text}: two columns are pairs to label; to {task} give one column")
     _check_style(options, task)
     return task
+
+
+def is_for(option: str, task: str) -> bool:
+    """Whether a task takes an option: a column, a style or another that is not for all of them."""
+    if option in set().union(*_COLUMNS.values()):
+        return option in _COLUMNS[task]
+    return task in (_STYLES if option == "style" else find(option).metadata.get("tasks", (task,)))
 
 
 def _meant(given: Sequence[str], options: Options, frame: "pd.DataFrame") -> str:

@@ -86,11 +86,13 @@ def parquet_in_pieces(path: Path, say: Say) -> "pd.DataFrame":
 
 
 def parquet_bytes(path: Path) -> int:
-    """Bytes of a Parquet file's columns as they will be in memory."""
+    """Bytes of a Parquet file's columns as they will be in memory, about: values that repeat are written once there."""
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
-        return sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        written = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+        first = next(file.iter_batches(batch_size=_LOOK), None)
+        return max(written, first.nbytes * file.metadata.num_rows // len(first) if first else 0)
 
 
 def dataset_in_pieces(dataset: Any, say: Say) -> "pd.DataFrame":

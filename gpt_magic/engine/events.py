@@ -150,11 +150,13 @@ class Control:
     Attributes:
         stop: end after the step in work; a paused worker wakes up for it.
         paused: do nothing for as long as it is set.
+        left: nobody waits for a result any longer; a checkpoint is all that may still be made.
         wanted: hand out a copy of the best weights when the step in work is done.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
     paused: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
     wanted: threading.Event = field(default_factory=threading.Event)
     _rests: tuple[float, float | None] = (0.0, None)  # seconds of the pauses that are over, and when this one began
 

@@ -36,6 +36,12 @@ def kept_heap() -> Iterator[None]:
     finally:
         for name, value in _GIVE_BACK.items():
             libc.mallopt(name, value)
+        give_back()
+
+
+def give_back() -> None:
+    """Return to the system what is freed and still kept, as far as it can be."""
+    if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 
 

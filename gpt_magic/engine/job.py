@@ -89,6 +89,7 @@ class Job:
         measure: the metric, lower is better, that tells which weights did best on them.
         sample: (prompt, continuation) pairs that show what was learned, drawn where an evaluation is due.
         hidden: packed or padded forward.
+        frozen: modules of the model that are not trained and compute as in use, without dropout.
         passes: how its rows are cut; at first as the settings say.
         checkpoints: where the run is kept while it goes on, and goes on from when it was cut; None to keep nothing.
     """
@@ -104,9 +105,16 @@ class Job:
     checkpoints: Checkpoints | None = None
     snapshot: Callable[[Callable[[], nn.Module], Any], None] | None = None
     measure: str = "loss"
+    frozen: Sequence[nn.Module] = ()
     passes: Passes = field(init=False)
 
     def __post_init__(self) -> None:
         self.passes = Passes(
             self.settings.rows_at_once or self.settings.batch_size, self.settings.checkpointing == "on"
         )
+
+    def learn(self) -> None:
+        """Put the model into training mode, but for what is frozen."""
+        self.model.train()
+        for module in self.frozen:
+            module.eval()

@@ -16,6 +16,7 @@ from gpt_magic.engine.batching import plan, steps_per_epoch
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
 from gpt_magic.engine.job import Job, Passes, Settings
+from gpt_magic.engine.parts import put_back, trained
 from gpt_magic.engine.schedule import Course, build_optimizer
 from gpt_magic.engine.step import accumulate_gradients, clip
 
@@ -72,7 +73,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 reason = "stopped"
                 break
             began = time.perf_counter()
-            model.train()
+            job.learn()
             loss = accumulate_gradients(job, rows, lengths, step + 1, emit)
             norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
             rate = course.rate
@@ -150,7 +151,7 @@ def _evaluation_due(step: int, per_epoch: int, last: int, every: int) -> bool:
 
 
 class _Keeper:
-    """Keeps a copy of the weights that did best on the validation rows: those with the lowest ``measure``."""
+    """Keeps a copy of the trained weights that did best on the validation rows: those with the lowest ``measure``."""
 
     def __init__(self, model: nn.Module, measure: str, clock: Callable[[], float]) -> None:
         self.model, self.measure, self.clock = model, measure, clock
@@ -167,17 +168,17 @@ class _Keeper:
         best = not self._metrics or lowest < self._lowest
         if best:
             self.step, self._metrics, self._lowest = step, metrics, lowest
-            self._best = {name: value.detach().to("cpu", copy=True) for name, value in self.model.state_dict().items()}
+            self._best = {name: value.detach().to("cpu", copy=True) for name, value in trained(self.model)}
         emit(Evaluated(step, epoch, metrics, best, self.clock() - began))
 
     def put_back(self) -> None:
         """Go on from the best weights."""
-        self.model.load_state_dict(self._best)
+        put_back(self.model, self._best)
 
     def restore(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
         """Put the best weights back; returns their step and metrics (the last step's when none was evaluated)."""
         if self._metrics and self.step != last_step:
-            self.model.load_state_dict(self._best)
+            put_back(self.model, self._best)
         self._best = {}
         return self.kept(last_step)
 
@@ -189,7 +190,7 @@ class _Keeper:
         """A model of its own with the best weights so far; those of now when none was evaluated."""
         twin = deepcopy(self.model)
         if self._metrics:
-            twin.load_state_dict(self._best)
+            put_back(twin, self._best)
         return twin.eval()
 
     def state(self) -> dict[str, Any]:
@@ -219,7 +220,8 @@ class _Kept:
 
     def save(self, step: int, seconds: float, due: bool) -> None:
         if self.checkpoints is not None:
-            parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "course")}
+            parts = {name: getattr(self, name).state_dict() for name in ("optimizer", "course")}
+            parts["model"] = {name: weight.detach() for name, weight in trained(self.model)}
             clock = {"step": step, "seconds": seconds, "due": due}
             self.checkpoints.save({**parts, "keeper": self.keeper.state(), "passes": dict(vars(self.passes)), **clock})
 
@@ -227,7 +229,8 @@ class _Kept:
         """Put a saved run back; returns its step, its seconds and whether an evaluation is due; None without one."""
         if self.checkpoints is None or (state := self.checkpoints.load()) is None:
             return None
-        for name in ("model", "optimizer", "course"):
+        put_back(self.model, state["model"])
+        for name in ("optimizer", "course"):
             getattr(self, name).load_state_dict(state[name])
         self.keeper.load_state(state["keeper"])
         self.passes.__dict__.update(state.get("passes", {}))

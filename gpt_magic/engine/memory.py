@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from gpt_magic.engine.heap import give_back
+
 _UNLIMITED = 2**60  # what cgroups of version 1 say where there is no limit is above this
 
 
@@ -26,8 +28,9 @@ def available(device: torch.device) -> int | None:
 
 
 def let_go(device: torch.device) -> None:
-    """Free what nothing refers to any more, and what torch's cache holds on a GPU."""
+    """Free what nothing refers to any more, and what malloc and, on a GPU, torch's cache keep for later."""
     gc.collect()
+    give_back()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -43,7 +43,7 @@ def settle_rows_at_once(job: Job, check: Callable[[], None]) -> str:
         return took if job.passes.rows == rows else float("inf")  # it did not fit
 
     random, training, most = random_state(), job.model.training, job.passes.rows
-    job.model.train()
+    job.learn()
     why = "one at a time is all that fits"
     try:
         seconds(most)  # the first pays for what is set up once

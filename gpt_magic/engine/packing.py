@@ -129,35 +129,52 @@ def hidden_packed(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[
     """
     device = next(model.parameters()).device
     lengths = np.array([len(row) for row in ids])
-    starts = np.cumsum(lengths) - lengths
     groups = like_lengths(lengths, device)
     layout = Layout(lengths, groups, device)
     tokens = torch.from_numpy(np.concatenate(ids).astype(np.int64)).to(device)
     positions = torch.from_numpy(layout.positions).to(device)
-    at = torch.from_numpy(np.concatenate([start + some for start, some in zip(starts, scored, strict=True)])).to(device)
+    at = places(lengths, scored, device)
     with packing(model), fast_kernels(model):
-        if 0 < len(at) <= FEW * len(tokens) and _is_gpt2(model):
+        if 0 < len(at) <= FEW * len(tokens) and is_gpt2(model):
             queries = Queries(scored, at, layout, groups)
-            return _gpt2_at(model.base_model, tokens[None], positions[None], layout, queries)
+            trunk: Any = model.base_model
+            return gpt2_at(trunk, gpt2_embedded(trunk, tokens, positions), trunk.h, layout, queries)
         out = model.base_model(  # type: ignore[operator]
             input_ids=tokens[None], position_ids=positions[None], use_cache=False, packed_layout=layout
         )
     return out.last_hidden_state[0, at]  # type: ignore[no-any-return]
 
 
-def _is_gpt2(model: nn.Module) -> bool:
+def places(lengths: np.ndarray, scored: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """Where the scored positions of rows of such lengths stand in a packed row, ``(scored positions of all rows,)``."""
+    starts = np.cumsum(lengths) - lengths
+    found = np.concatenate([start + some for start, some in zip(starts, scored, strict=True)])
+    return torch.from_numpy(found).to(device)
+
+
+def is_gpt2(model: nn.Module) -> bool:
+    """Whether the trunk's forward is the one that is taken apart here."""
     from transformers import GPT2Model
 
     trunk: Any = model.base_model
     return type(trunk) is GPT2Model and not trunk.config.add_cross_attention
 
 
-def _gpt2_at(trunk: Any, tokens: Tensor, positions: Tensor, layout: Layout, queries: Queries) -> Tensor:
-    """Hidden states ``(queries, hidden)``; the last block, past its keys and values, computes nothing else."""
-    hidden = trunk.drop(trunk.wte(tokens) + trunk.wpe(positions))
-    for block in trunk.h[:-1]:
+def gpt2_embedded(trunk: Any, tokens: Tensor, positions: Tensor) -> Tensor:
+    """What the first block reads, ``(1, tokens, hidden)``, of a packed row, ``(tokens,)``."""
+    return trunk.drop(trunk.wte(tokens[None]) + trunk.wpe(positions[None]))  # type: ignore[no-any-return]
+
+
+def gpt2_at(trunk: Any, hidden: Tensor, blocks: Sequence[Any], layout: Layout, queries: Queries) -> Tensor:
+    """Hidden states ``(queries, hidden)``; the last block, past its keys and values, computes nothing else.
+
+    Args:
+        hidden: what the first of ``blocks`` reads, ``(1, tokens, hidden)``.
+        blocks: the trunk's last, or all.
+    """
+    for block in blocks[:-1]:
         hidden = block(hidden, packed_layout=layout)
-    last = trunk.h[-1]
+    last = blocks[-1]
     # With dropout it draws fewer random numbers than the whole block would: repeatable, but another run.
     attended, _ = last.attn(last.ln_1(hidden), packed_layout=layout, packed_queries=queries)
     hidden = attended[0] + hidden[0, queries.at]

@@ -5,23 +5,27 @@ autocast, frozen parameters, another optimizer) is counted without being known h
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.job import Job, Passes
+from gpt_magic.engine.parts import trained
 from gpt_magic.engine.schedule import build_optimizer
 from gpt_magic.engine.step import pass_losses, step_passes
 
 _KEPT = 18  # numbers that a block keeps of a token for its backward pass, in units of its width; roughly
 _EPOCHS = 20  # whose steps are looked at; every one is shuffled anew
+_DEVICE = torch.ops.prim.device.default
 _WINDOW = 16_384  # rows of an evaluation that are looked at
 
 
@@ -68,19 +72,18 @@ def rehearse(
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
+    # Checkpointing ends a block's second forward pass by an exception, whose frames hold fake tensors in a circle.
+    with _Counted(allow_non_fake_inputs=True) as held, set_checkpoint_early_stop(False):
         with device:
             model = load()
         weights = held.now
         job = work(model.train())
         rows, several = largest_pass(job)
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        gradients = sum(weight.numel() * weight.element_size() for weight in trained)
+        learned = [weight for _, weight in trained(model)]
+        gradients = sum(weight.numel() * weight.element_size() for weight in learned)
         optimizer = build_optimizer(job.settings.optimizer, model, job.settings.learning_rate, 0.0)
         if several:  # the passes before it have left theirs
-            for weight in trained:
+            for weight in learned:
                 weight.grad = torch.zeros_like(weight)
         with held.most() as during:
             (pass_losses(job, rows).sum() / len(rows)).backward()  # type: ignore[no-untyped-call]
@@ -143,7 +146,7 @@ def _row_costs(job: Job) -> np.ndarray:
 
 
 def _copy_of(model: nn.Module) -> int:
-    return sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    return sum(weight.numel() * weight.element_size() for _, weight in trained(model))
 
 
 @dataclass
@@ -151,15 +154,15 @@ class _Most:
     bytes: int = 0
 
 
-class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of all tensors made within it that are still alive.
+class _Counted(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """Within it tensors have no data; counts the bytes that those which are alive would have.
 
     Attributes:
         now: bytes alive.
     """
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
         self.now = self._peak = 0
         self._alive: set[int] = set()
 
@@ -172,12 +175,14 @@ class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        operation: Any,
-        types: Any,  # torch's protocol
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        out = operation(*args, **(kwargs or {}))
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, object] = MappingProxyType({}),
+    ) -> object:
+        if func is _DEVICE:  # most of the calls, from within torch
+            return args[0].fake_device
+        out = super().__torch_dispatch__(func, types, args, kwargs)
         for made in out if isinstance(out, tuple | list) else (out,):
             if isinstance(made, Tensor):
                 self._take(made.untyped_storage())

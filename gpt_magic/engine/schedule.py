@@ -4,30 +4,36 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from gpt_magic.engine.job import Settings
 from gpt_magic.engine.muon import Muon
+from gpt_magic.engine.parts import Part
 
 _GPT2_RATE, _GPT2_PARAMETERS = 5e-5, 124e6  # what transformers uses at the size of GPT-2 small
 T = TypeVar("T")
 
 _LOWEST, _HIGHEST = 2e-5, 1e-3
+_ALL = Part()
+_TIMES = {"lora": 3.0, "head": 10.0}  # the rate of all of the model, of which the last blocks take as much
 USUAL_EPOCHS = 3  # that a warm-up is a share of where nobody knows how many there will be
 
 
-def default_learning_rate(parameters: int, pretrained: bool) -> tuple[float, str]:
+def default_learning_rate(parameters: int, pretrained: bool, part: Part = _ALL) -> tuple[float, str]:
     """A usual peak learning rate for AdamW, and the reason in words.
 
     It falls with the number of parameters, from the two ends that are known: 5e-5 for GPT-2 small, as in
-    transformers' defaults, and 1e-3 for 7 million parameters, as measured (benchmarks/LOG.md).
+    transformers' defaults, and 1e-3 for 7 million parameters, as measured (benchmarks/LOG.md). Small matrices and heads
+    alone take more.
     """
     if not pretrained:
         return _HIGHEST, "default from random weights"
-    rate = min(max(_GPT2_RATE * _GPT2_PARAMETERS / parameters, _LOWEST), _HIGHEST)
-    return float(f"{rate:.0e}"), f"default for {parameters / 1e6:,.0f} M parameters"
+    rate = min(max(_GPT2_RATE * _GPT2_PARAMETERS / parameters, _LOWEST), _HIGHEST) * _TIMES.get(part.kind, 1.0)
+    said = f"default for {parameters / 1e6:,.0f} M parameters"
+    return float(f"{rate:.0e}"), f"{said}, times {_TIMES[part.kind]:g} for {part.kind}" if part.kind in _TIMES else said
 
 
 def build_optimizer(name: str, model: nn.Module, learning_rate: float, weight_decay: float) -> Optimizer:
@@ -76,14 +82,14 @@ class Course:
         if settings.open_end:
             warmup = warmup_steps(settings.warmup, min(USUAL_EPOCHS * per_epoch, settings.steps))
             self._fall = _Fall(settings.schedule, warmup, min(per_epoch, settings.steps))
-            self._scheduler: LRScheduler = LambdaLR(optimizer, self._fall)
+            self.scheduler: LRScheduler = LambdaLR(optimizer, self._fall)
         else:
-            self._scheduler = build_scheduler(optimizer, settings.schedule, settings.warmup, settings.steps)
+            self.scheduler = build_scheduler(optimizer, settings.schedule, settings.warmup, settings.steps)
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        return float(self._scheduler.get_last_lr()[0])
+        return float(self.scheduler.get_last_lr()[0])
 
     @property
     def last(self) -> int:
@@ -119,7 +125,7 @@ class Course:
 
     def advance(self) -> None:
         """Go on to the next step."""
-        self._scheduler.step()
+        self.scheduler.step()
 
     def fall(self, step: int) -> bool:
         """Let the rate fall from ``step`` on; whether there is anything to wait for, as a constant rate has not."""
@@ -129,11 +135,26 @@ class Course:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
-        return self._scheduler.state_dict()
+        return self.scheduler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
-        self._scheduler.load_state_dict(state)
+        self.scheduler.load_state_dict(state)
+
+
+def learning_rates(settings: Settings, per_epoch: int, points: int = 200) -> tuple[list[int], list[float]]:
+    """Steps, from the first to the last, and the rate that each of them is made with, for a picture.
+
+    Of a run whose end is open, the usual epochs, in which the rate does not fall.
+    """
+    optimizer = AdamW([nn.Parameter(torch.zeros(1))], lr=settings.learning_rate)
+    scheduler = Course(optimizer, settings, per_epoch).scheduler
+    assert isinstance(scheduler, LambdaLR)
+    steps = min(USUAL_EPOCHS * per_epoch, settings.steps) if settings.open_end else settings.steps
+    at = {round(i * (steps - 1) / points) for i in range(points + 1)}
+    at.add(min(warmup_steps(settings.warmup, steps), steps - 1))  # the corner
+    (factor,) = scheduler.lr_lambdas
+    return [step + 1 for step in sorted(at)], [settings.learning_rate * factor(step) for step in sorted(at)]
 
 
 class _Fall:

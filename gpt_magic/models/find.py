@@ -31,11 +31,18 @@ class Base:
         name: how the report names it.
         source: folder with config and tokenizer, or a (model, tokenizer) pair.
         pretrained: whether there are weights to start from.
+        again: what `find_base` finds the same weights by, in another process too; None where nothing does.
     """
 
     name: str
     source: Path | tuple[Any, Any]
     pretrained: bool
+    again: str | None = None
+
+    @property
+    def again_for_peft(self) -> str | None:
+        """What transformers and peft find the same weights by: a hub id or a folder."""
+        return str(self.source) if self.again in shipped() else self.again
 
 
 def shipped() -> list[str]:
@@ -118,20 +125,26 @@ def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights
         )
     name = str(base)
     if name in shipped():
-        return Base(name, SHIPPED / "nano", pretrained=name != "scratch")
+        pretrained = name != "scratch"
+        return Base(name, SHIPPED / "nano", pretrained, name if pretrained else None)
     folder = Path(name).expanduser()
     if name and folder.is_dir():
-        return Base(folder.resolve().name, _checked_folder(folder), pretrained=True)
+        return Base(folder.resolve().name, _checked_folder(folder), pretrained=True, again=str(folder.resolve()))
     if isinstance(base, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         trouble = "this is a file, give its folder" if folder.is_file() else "no such folder"
         raise ModelError(f"base = {name!r}: {trouble}")
-    return Base(name, _hub_folder(name, say, weights), pretrained=True)
+    return Base(name, _hub_folder(name, say, weights), pretrained=True, again=name)
 
 
 def _pair(model: Any, tokenizer: Any) -> Base:
     if not hasattr(model, "state_dict") or not hasattr(model, "base_model"):
         raise OptionError(
             f"base: a (model, tokenizer) pair holds a transformers model first, not a {type(model).__name__}"
+        )
+    if hasattr(model, "peft_config"):
+        raise OptionError(
+            "base: this model still has its adapter apart; train it with merge = True, or give what peft's "
+            "merge_and_unload() returns"
         )
     if not callable(tokenizer) or not hasattr(tokenizer, "eos_token_id"):
         raise OptionError(
@@ -141,6 +154,11 @@ def _pair(model: Any, tokenizer: Any) -> Base:
 
 
 def _checked_folder(folder: Path) -> Path:
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"base = '{folder}': the folder holds an adapter and not a whole model; train that with merge = True, or "
+            "save what peft's merge_and_unload() returns"
+        )
     if not (folder / "config.json").is_file():
         raise ModelError(f"base = '{folder}': the folder has no config.json, so it is not a saved transformers model")
     if not any(folder.glob("*.safetensors")):

@@ -43,7 +43,7 @@ def preflight_html(p: Preflight) -> str:
     """What is about to happen."""
     facts = [(say(name, 40), say(value, 400)) for name, value in p.facts]
     if p.lengths:
-        bars = f'<span style="font-family:monospace;white-space:pre;opacity:0.75">{_bars(p.lengths)}</span>'
+        bars = f'<span style="font-family:monospace;white-space:pre-wrap;opacity:0.75">{_bars(p.lengths)}</span>'
         facts = _with_lengths(facts, f'<div style="line-height:1.3">{bars}</div>{_lengths_words(p.lengths)}')
     return frame(title(p.title), facts_table(facts), warnings_list(p.warnings))
 
@@ -95,10 +95,7 @@ def card_html(summary: Summary) -> str:
         name, text = esc(summary.name, 60), _TRY.get(summary.task, "some text")
         parts.append(note(f"The model is <code>{name}</code>; try <code>%predict {name} {text}</code>"))
     if summary.scores:
-        head, rows, marked = _scores(summary.scores)
-        cells = [[say(row[0], 80), *(_marked(cell) for cell in row[1:])] for row in rows]
-        parts.append(number_table([say(name, 40) for name in head], cells))
-        parts.append(note('<span style="font-size:0.9em">★ best in its column</span>') if marked else "")
+        parts.append(scores_html(summary.scores))
     parts.append(facts_table([(say(name, 40), say(value, 400)) for name, value in summary.facts]))
     return frame(*parts, warnings_list(summary.warnings))
 
@@ -119,21 +116,34 @@ def card_text(summary: Summary) -> str:
     if summary.name:
         lines.append(f"the model is {clean(summary.name, 60)}")
     if summary.scores:
-        head, rows, marked = _scores(summary.scores)
-        lines += ["", *text_table(head, rows), *(["★ best in its column"] if marked else []), ""]
+        lines += ["", *scores_text(summary.scores), ""]
     return "\n".join([*lines, *text_facts(summary.facts), *warnings_text(summary.warnings)])
+
+
+def scores_html(scores: Scores, limit: int = 80) -> str:
+    """The metrics as a table; names of rows are cut to ``limit`` characters."""
+    head, rows, marked = _scores(scores, limit)
+    cells = [[say(row[0], limit), *(_marked(cell) for cell in row[1:])] for row in rows]
+    said = note('<span style="font-size:0.9em">★ best in its column</span>') if marked else ""
+    return number_table([say(name, 40) for name in head], cells) + said
+
+
+def scores_text(scores: Scores, limit: int = 80) -> list[str]:
+    """The same as lines."""
+    head, rows, marked = _scores(scores, limit)
+    return [*text_table(head, rows), *(["★ best in its column"] if marked else [])]
 
 
 def _sign(summary: Summary) -> str:
     return "✓" if summary.ok else "✗"
 
 
-def _scores(scores: Scores) -> tuple[list[str], list[list[str]], bool]:
+def _scores(scores: Scores, limit: int) -> tuple[list[str], list[list[str]], bool]:
     """Head, rows, and whether the best of each column is marked: only where there is something to compare."""
     best = [_best(name, [values[i] for _, values in scores.rows]) for i, name in enumerate(scores.columns)]
     rows = [
         [
-            clean(who, 80),
+            clean(who, limit),
             *(_score(name, value, best[i]) for i, (name, value) in enumerate(zip(scores.columns, values, strict=True))),
         ]
         for who, values in scores.rows

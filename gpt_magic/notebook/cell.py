@@ -16,7 +16,7 @@ from gpt_magic.notebook.tables import find_data, tables
 from gpt_magic.options import find, table
 from gpt_magic.values import expected
 
-_SWITCHES = ("help", "traceback")  # flags of the magic itself, not options of a run
+_SWITCHES = ("help", "traceback", "form")  # flags of the magic itself, not options of a run
 ORDERS = ("stop", "pause", "resume", "status", "show")  # what is told a run that is there already, as flags
 _FLAG = re.compile(r"-(?![\d.])")  # -o and --epochs, but not -1
 

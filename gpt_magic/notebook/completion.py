@@ -9,7 +9,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Bool
 
-from gpt_magic.notebook.cell import is_tuned
+from gpt_magic.notebook.cell import ORDERS, is_tuned
 from gpt_magic.notebook.tables import splits, tables
 from gpt_magic.notebook.texts import SETTINGS, SWITCHES
 from gpt_magic.options import table
@@ -69,10 +69,30 @@ def _in_line(before: str, line: str, namespace: dict[str, Any]) -> SimpleMatcher
     if option in table() and not isinstance(table()[option], Bool):
         return _result(values, fragment, word, lambda text: _line_quoted(text, quote))
     flags = ["--" + name.replace("_", "-") for name in table() if name != "data"]
+    first = before.removesuffix(fragment).split()
+    if len(first) == 1 and first[0][2:] in ORDERS:
+        return _result(_runs(first[0][2:]), fragment, word)
     if word.startswith("-"):
-        return _result([*flags, "--help", "--traceback"], fragment, word)
+        orders = [] if first else ["--" + order for order in ORDERS]
+        return _result([*flags, *orders, "--form", "--help", "--traceback"], fragment, word)
     parts = [f"{name}:{split}" for name in tables(namespace) for split in splits(namespace[name])]
     return _result([*values, *tables(namespace), *parts, *flags], fragment, word)  # a switch needs no value
+
+
+def _runs(order: str) -> list[str]:
+    """The runs that an order can be for: live ones; past ones can be shown, and ones that were cut resumed."""
+    from gpt_magic import runs
+    from gpt_magic.run_folders import resumable
+
+    live = [run.id for run in runs.live()]
+    match order:
+        case "status":
+            return []
+        case "show":
+            return [run.id for run in runs.every()]
+        case "resume":
+            return [*dict.fromkeys([*live, *(one.name for one in resumable())])]
+    return live
 
 
 def _in_predict(before: str, namespace: dict[str, Any]) -> SimpleMatcherResult:

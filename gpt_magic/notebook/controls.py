@@ -74,14 +74,20 @@ class Controls:
             for name, button in self._buttons.items():
                 button.disabled = over or (name == "snapshot" and run.snapshot_wanted)
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether there are buttons, and it has shown that no click reaches the run."""
+        return self._reached is False and self._row is not None
+
     def hint(self) -> str:
-        """What the progress line says of them."""
+        """What the progress line says of them, and how the run is found again: a kept notebook holds this line."""
+        again = f"after a reload of the page: {self._command('show')}"
         if self.said:
-            return self.said
+            return f"{self.said}; {again}"
         if self._reached is False:
             how = "the kernel's interrupt" if self._blocking else self._command("stop")
-            return f"to stop: {how}"
-        return f"after a reload of the page: {self._command('show')}"
+            return f"to stop: {how}; {again}"
+        return again
 
     def close(self) -> None:
         """Take the buttons away, in the kernel and in every page; harmless when repeated."""
@@ -153,8 +159,10 @@ def clicks_arrive(blocking: bool) -> bool | None:
         return False
     if not blocking:
         return True
-    from ipykernel.comm import Comm
-
+    try:
+        from ipykernel.comm import Comm
+    except ImportError:  # another kernel than ipykernel
+        return False
     if hasattr(Comm, "_reply_subshell_for"):
         return True
     return None if hasattr(_kernel(), "shell_channel_thread") else False

@@ -8,7 +8,7 @@ import base64
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpt_magic.notebook.plot import LossPlot
 
 LINE_SECONDS = 0.25  # between two progress lines
+PLACES = ("card", "line", "controls", "plot", "samples")  # of a run in a notebook, from top to bottom
 PLOT_SECONDS = 0.9  # between two pictures, so that there is one in every second
 _LOG_SECONDS = 30.0  # between two progress lines where lines cannot be rewritten
 
@@ -119,6 +120,15 @@ class NotebookView:
             if place not in self._handles:
                 self._html(place, "", "")
 
+    def take_over(self, handles: Mapping[str, Any]) -> None:
+        """Paint into displays that stand already, one for each of `PLACES`, and empty them of an earlier run."""
+        self.open()
+        self._handles = dict(handles)
+        for place in PLACES:
+            self._html(place, "", "")
+        if self._controls is not None and (bundle := self._controls.bundle()) is not None:
+            self._put("controls", bundle, {})
+
     def preflight(self, p: Preflight) -> None:
         """Show what is about to happen."""
         from gpt_magic.notebook import cards
@@ -130,6 +140,8 @@ class NotebookView:
         """Repaint the progress line and the picture where they are due."""
         if self._controls is not None:
             self._safely("the buttons", self._controls.look)
+            if self._controls.in_vain:
+                self.leave()
         if self._budget.due("line", LINE_SECONDS):
             self._safely("the progress line", lambda: self._budget.pay("line", lambda: self._line(progress)))
         if self._plot is None and self._shown.get("card"):
@@ -385,6 +397,12 @@ def current_cell() -> int | None:
     """Execution count of the notebook cell that runs now; None outside notebooks."""
     shell = _shell()
     return int(shell.execution_count) if getattr(shell, "kernel", None) is not None else None
+
+
+def cell_id() -> str:
+    """What the frontend calls the cell that runs now; empty where it does not say."""
+    parent: Any = getattr(getattr(_shell(), "kernel", None), "get_parent", dict)()
+    return str((parent or {}).get("metadata", {}).get("cellId", ""))
 
 
 def defaults() -> Options:

@@ -37,8 +37,8 @@ The body takes Python assignments to the options below; their right-hand sides s
 the line the same options are flags: --learning-rate 3e-4. As a line magic, %finetune DATA --label sentiment,
 it returns the tuned model when -o is not given.
 
-Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), -h prints this page,
---traceback shows the whole traceback of an error.
+Flags of the magic itself: -o NAME is the name that the result gets (default: tuned), --form shows a form that begins
+with what is given here, -h prints this page, --traceback shows the whole traceback of an error.
 
 %finetune --status lists the runs of this notebook. --stop, --pause, --resume and --show [NAME] tell one what to do, by
 default the latest; --show goes on showing it in another cell, such as after a reload of the page. --resume also goes
@@ -114,6 +114,11 @@ class GptMagics(Magics):
                 return None
             if request.order:
                 return self._order(request.order, request.run_name)
+            if "form" in request.switches:
+                from gpt_magic.notebook.form import open_form
+
+                start = self.defaults.copy_with(**request.values)
+                return open_form(start, request.data_name or "", self.shell)
             return self._finetune(request, is_line=cell is None)
 
     @no_var_expand

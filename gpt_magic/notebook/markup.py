@@ -103,11 +103,11 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
     """
     cell = "padding:3px 0 3px 18px;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
     first = "padding:3px 0;text-align:left;font-weight:normal"
-    top = "".join(
-        f'<th scope="col" style="{first if i == 0 else cell};font-weight:normal;opacity:0.75;border-bottom:{BORDER}">'
-        f"{name}</th>"
-        for i, name in enumerate(head)
-    )
+    top = ""
+    for i, name in enumerate(head):
+        tag = 'th scope="col"' if name else "td"  # a heading that says nothing is none
+        style = f"{first if i == 0 else cell};font-weight:normal;opacity:0.75;border-bottom:{BORDER}"
+        top += f'<{tag} style="{style}">{name}</{tag[:2]}>'
     body = "".join(
         f'<tr style="background:transparent"><th scope="row" style="{first}">{row[0]}</th>'
         + "".join(f'<td style="{cell}">{value}</td>' for value in row[1:])
@@ -120,7 +120,7 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
         else ""
     )
     return (
-        f'<div style="overflow-x:auto"><table style="{_TABLE};table-layout:auto">{says}'
+        f'<div style="overflow-x:auto" tabindex="0"><table style="{_TABLE};table-layout:auto">{says}'
         f'<thead style="border-bottom:none"><tr style="background:transparent">{top}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )

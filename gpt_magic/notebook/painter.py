@@ -17,6 +17,7 @@ class _Painted:
     run: Run
     view: NotebookView | None
     settle: Callable[[], Summary | None]
+    then: Callable[[], None]
     told: bool = False
 
     def paint(self) -> bool:
@@ -32,6 +33,7 @@ class _Painted:
             summary = self.settle()
             if self.view is not None:
                 self.view.close(summary, self.run.progress(), self.run.error)
+            self.then()
         return over
 
 
@@ -40,17 +42,20 @@ _changing = threading.Lock()
 _thread: threading.Thread | None = None
 
 
-def paint(run: Run, view: NotebookView | None, settle: Callable[[], Summary | None]) -> None:
+def paint(
+    run: Run, view: NotebookView | None, settle: Callable[[], Summary | None], then: Callable[[], None] = lambda: None
+) -> None:
     """Paint a run that was started until it has ended.
 
     Args:
         run: the run.
         view: where, its places displayed already (`NotebookView.reserve`); None to show nothing.
         settle: called at the end, in the painter's thread; gives the content of the final card.
+        then: called when that stands.
     """
     global _thread  # one painter a process
     with _changing:
-        _painted.append(_Painted(run, view, settle))
+        _painted.append(_Painted(run, view, settle, then))
         if _thread is None:
             _thread = threading.Thread(target=_paint_all, name="gpt_magic painter", daemon=True)
             _thread.start()

@@ -13,7 +13,7 @@ _BAR = 20  # characters of the bar in a terminal
 _MOST_ROWS = 30  # evaluations listed one by one
 
 
-def progress_html(progress: Progress, hint: str = "") -> str:
+def progress_html(progress: Progress, hint: str = "after a reload of the page: %finetune --show") -> str:
     """A bar and the numbers of this moment, and how the run is told what to do; its size does not depend on them."""
     done = _done(progress)
     is_open = progress.step > 0 and not progress.steps  # a bar of which nobody knows the end says so
@@ -41,8 +41,8 @@ def progress_html(progress: Progress, hint: str = "") -> str:
         f'<div style="display:grid;grid-template-columns:repeat(auto-fit,minmax(84px,1fr));gap:4px 8px">{shown}</div>'
         f'<div style="margin-top:6px"><span style="opacity:0.75">latest evaluation:</span> {latest}</div>'
         # A page that is reloaded, or a notebook saved now, keeps this moment and moves no more.
-        f'<div style="margin-top:2px;font-size:0.85em;opacity:0.75">As of {clock(progress.elapsed)}; where it stands '
-        f"still, <code>%finetune --show</code> shows the run as it is now. {say(hint)}</div></div>"
+        f'<div style="margin-top:2px;font-size:0.85em;opacity:0.75">at {clock(progress.elapsed)}; {say(hint)}</div>'
+        "</div>"
     )
 
 

@@ -72,6 +72,8 @@ class Task(ABC):
         measure: the metric, lower is better, that tells which weights did best on the validation rows.
         read_together: most rows in a forward pass of its evaluations.
         compares_base: whether the base is scored before training, to stand beside the tuned model.
+        reads_hidden: whether `evaluate` and `complete` read rows by ``hidden`` alone, which may be given something else
+            than token ids then; see `engine.trunk`.
         options: the run's.
         data: checked and split examples, as the task's own reader made them.
         emit: told how far the making of tokens is.
@@ -84,6 +86,7 @@ class Task(ABC):
     measure: ClassVar[str] = "loss"
     read_together: ClassVar[int] = ROWS_A_PASS
     compares_base: ClassVar[bool] = False
+    reads_hidden: ClassVar[bool] = True
 
     options: Options
     data: Any

@@ -37,6 +37,7 @@ class WordsTask(Task):
     ignores = ("class_weights",)
     measure = "calibrated_loss"
     compares_base = True
+    reads_hidden = False  # the labels' tokens stand behind the texts'
 
     data: LabelledData
     _vocabulary: int = field(init=False, default=0)

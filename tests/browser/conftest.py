@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.axe import fetch
 from tests.browser.lab import Lab, missing
 
 
@@ -29,3 +30,15 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(named).resolve() if named else tmp_path_factory.mktemp("artefacts")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script of axe-core. Skips where it cannot be had, but fails in CI."""
+    found = fetch(tmp_path_factory.mktemp("axe"))
+    if isinstance(found, Path):
+        return found
+    message = f"the accessibility tests need {found}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)

@@ -8,15 +8,29 @@ window.driver = {
     return window.jupyterapp;
   },
 
+  // Notebook 7 has a page for each notebook, which opens by itself.
+  get classic() {
+    return this.app.name === 'Jupyter Notebook';
+  },
+
   async ready() {
     await this.app.restored;
-    this.app.shell.collapseLeft();
-    this.app.shell.collapseRight();
+    if (!this.classic) {
+      this.app.shell.collapseLeft();
+      this.app.shell.collapseRight();
+    }
   },
 
   async open(path) {
     await this.close();
-    this.panel = await this.app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+    if (this.classic) {
+      while (!this.app.shell.currentWidget?.context) {
+        await this.painted();
+      }
+      this.panel = this.app.shell.currentWidget;
+    } else {
+      this.panel = await this.app.commands.execute('docmanager:open', { path, factory: 'Notebook' });
+    }
     await this.panel.context.ready;
     await this.panel.revealed;
     await this.panel.sessionContext.ready;

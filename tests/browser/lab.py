@@ -63,7 +63,7 @@ class LabTimeoutError(AssertionError):
 
 
 class Lab:
-    """One JupyterLab, one browser page, one notebook at a time. Use it in a ``with`` statement.
+    """One JupyterLab or Notebook 7, one browser page, one notebook at a time. Use it in a ``with`` statement.
 
     Cells are counted from 0, Markdown cells included. The notebook is always a copy; see `open`.
 
@@ -71,10 +71,13 @@ class Lab:
         folder: empty folder for the server's files and the copies; created if missing.
         width, height: of the page, in CSS pixels.
         scale: device pixels a CSS pixel; 2 for pictures to be shown on fine screens.
+        classic: Notebook 7, which has a page for each notebook.
     """
 
-    def __init__(self, folder: Path, *, width: int = 1280, height: int = 900, scale: float = 1.0) -> None:
-        self.server = LabServer(folder)
+    def __init__(
+        self, folder: Path, *, width: int = 1280, height: int = 900, scale: float = 1.0, classic: bool = False
+    ) -> None:
+        self.server = LabServer(folder, classic=classic)
         self.notebook: Path | None = None
         self._size = (width, height)
         self._scale = scale
@@ -93,7 +96,8 @@ class Lab:
             self.server.start()
             self.wait_for(self._launch(), OPEN_SECONDS, "starting Chromium")
             self.server.wait_ready()
-            self.wait_for(self._load(), OPEN_SECONDS, "loading JupyterLab")
+            if not self.server.classic:
+                self.wait_for(self._load("lab"), OPEN_SECONDS, "loading JupyterLab")
         except BaseException:
             self.close()
             raise
@@ -164,9 +168,21 @@ class Lab:
         self.notebook = self.server.work / str(self._copies) / notebook.name
         self.notebook.parent.mkdir()
         shutil.copyfile(notebook, self.notebook)
-        path = self.notebook.relative_to(self.server.work).as_posix()
-        self.call("path => driver.open(path)", path, OPEN_SECONDS, f"opening {notebook.name}")
+        self._open()
         return self.notebook
+
+    def _open(self) -> None:
+        assert self.notebook is not None
+        path = self.notebook.relative_to(self.server.work).as_posix()
+        if self.server.classic:
+            self.wait_for(self._load(f"notebooks/{path}"), OPEN_SECONDS, "loading Notebook 7")
+        self.call("path => driver.open(path)", path, OPEN_SECONDS, f"opening {path}")
+
+    def reload(self) -> None:
+        """Reload the page and open the same copy again, its kernel as it is."""
+        if not self.server.classic:
+            self.wait_for(self._load("lab"), OPEN_SECONDS, "reloading JupyterLab")
+        self._open()
 
     def start_cell(self, index: int) -> None:
         """Start a cell as the Run button does, and return at once."""
@@ -266,8 +282,8 @@ class Lab:
         await context.add_init_script(DRIVER)
         self._page = await context.new_page()
 
-    async def _load(self) -> None:
-        await self.page.goto(f"{self.server.url}lab?token={self.server.token}", wait_until="commit")
+    async def _load(self, path: str) -> None:
+        await self.page.goto(f"{self.server.url}{path}?token={self.server.token}", wait_until="commit")
         await self.page.wait_for_function("window.jupyterapp !== undefined", timeout=OPEN_SECONDS * 1000)
         await self.page.evaluate("driver.ready()")
 

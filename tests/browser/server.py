@@ -33,10 +33,12 @@ class LabServer:
 
     Args:
         folder: empty folder for everything: notebooks in ``work``, settings, the log. Created if missing.
+        classic: Notebook 7 in place of JupyterLab.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, classic: bool = False) -> None:
         self.folder = folder
+        self.classic = classic
         self.work = folder / "work"
         self.log = folder / "server.log"
         self.token = secrets.token_hex(16)
@@ -56,14 +58,17 @@ class LabServer:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(values), encoding="utf-8")
         command = [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *(sys.executable, "-m", "notebook" if self.classic else "jupyterlab", "--no-browser", "--allow-root"),
             *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0"),
             f"--ServerApp.root_dir={self.work}",
             f"--ServerApp.shutdown_no_activity_timeout={FORGOTTEN_SECONDS}",
             f"--MappingKernelManager.cull_idle_timeout={FORGOTTEN_SECONDS}",
             "--MappingKernelManager.cull_interval=60",
-            *("--ServerApp.terminals_enabled=False", "--LabApp.expose_app_in_browser=True"),
-            "--LabApp.news_url=None",
+            *(
+                "--ServerApp.terminals_enabled=False",
+                f"--{'JupyterNotebookApp' if self.classic else 'LabApp'}.expose_app_in_browser=True",
+            ),
+            *([] if self.classic else ["--LabApp.news_url=None"]),
         ]
         with self.log.open("wb") as log:
             self._process = psutil.Popen(
@@ -102,6 +107,7 @@ class LabServer:
             "JUPYTERLAB_SETTINGS_DIR": "settings",
             "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
             "IPYTHONDIR": "ipython",
+            "GPT_MAGIC_CACHE": "cache",
         }
         values = {key: str(self.folder / place) for key, place in places.items()}
         return kernel_environment() | values | {"JUPYTER_TOKEN": self.token, "JUPYTER_PLATFORM_DIRS": "1"}

@@ -177,6 +177,20 @@ def test_a_generator_of_datasets_is_told_as_it_comes(streaming: Any) -> None:
     assert said == ["reading data, 3 rows", "reading data, 6 rows", "reading data, 7 rows"]
 
 
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_a_parquet_file_that_is_small_as_it_is_written_may_be_a_large_table(pieces: int, tmp_path: Path) -> None:
+    """Values that repeat are written once; in memory each row has its own."""
+    frame = pd.DataFrame({"text": [f"{number % 5} " + "so long a text " * 100 for number in range(40_000)]})
+    frame.to_parquet(tmp_path / "a.parquet", row_group_size=len(frame) // pieces)
+    assert (tmp_path / "a.parquet").stat().st_size < 10**6
+    size = len(frame) * len(frame["text"][0])
+    assert streams.parquet_bytes(tmp_path / "a.parquet") == pytest.approx(size, rel=0.1)
+    before = pa.total_allocated_bytes()
+    found = read_table(tmp_path / "a.parquet")
+    assert pa.total_allocated_bytes() - before < size / 10
+    assert found["text"].iloc[-1] == frame["text"].iloc[-1]
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_texts_lie_in_a_file(name: str, streaming: pytest.MonkeyPatch, tmp_path: Path) -> None:
     streaming.setattr(streams, "_MOST_ROWS", 50_000)

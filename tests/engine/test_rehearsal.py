@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.allocator import allocated
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control
 from gpt_magic.engine.job import Hidden, Job, Passes
@@ -16,7 +17,6 @@ from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
 from gpt_magic.engine.step import step_passes
 from gpt_magic.tasks.language import NextToken, encode
-from tests.engine.allocator import allocated
 from tests.tiny import job, objective, random_rows, random_sequences, settings, tiny_gpt2, tiny_lm
 
 CPU = torch.device("cpu")

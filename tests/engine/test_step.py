@@ -26,6 +26,7 @@ FULL = [
     RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 64 bytes."),
     RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    RuntimeError("could not create a primitive"),
     MemoryError(),
 ]
 

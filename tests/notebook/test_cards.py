@@ -193,7 +193,7 @@ def test_the_progress_keeps_its_shape() -> None:
 
 def test_the_progress_says_what_to_do_where_it_stands_still() -> None:
     said = Page(progress_html(replace(noisy_run(at=312), elapsed=41.0))).text
-    assert said.endswith("As of 0:41; where it stands still, %finetune --show shows the run as it is now.")
+    assert said.endswith("at 0:41; after a reload of the page: %finetune --show")
 
 
 def test_the_progress_line_reads_as_promised() -> None:

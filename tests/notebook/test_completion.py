@@ -1,5 +1,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import pandas as pd
@@ -8,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from gpt_magic import run_folders, runs
 from gpt_magic.notebook import completion
 from gpt_magic.options import table
 
@@ -107,6 +110,22 @@ def test_splits_and_their_columns(complete: Complete, shell: InteractiveShell) -
     del shell.user_ns["zoo"], shell.user_ns["stream"]
 
 
+def test_orders_and_the_runs_that_they_can_be_for(complete: Complete, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(name: str) -> Any:
+        return SimpleNamespace(id=name)
+
+    monkeypatch.setattr(runs, "live", lambda: [known("clf"), known("poet")])
+    monkeypatch.setattr(runs, "every", lambda: [known("old"), known("clf"), known("poet")])
+    monkeypatch.setattr(run_folders, "resumable", lambda: [SimpleNamespace(name="cut"), SimpleNamespace(name="clf")])
+    assert offered(complete, "%finetune --st|") == ["yle", "op", "atus"]
+    assert offered(complete, "%finetune --stop |") == ["clf", "poet"]
+    assert offered(complete, "%finetune --pause p|") == ["oet"]
+    assert offered(complete, "%finetune --show |") == ["old", "clf", "poet"]
+    assert offered(complete, "%finetune --resume |") == ["clf", "poet", "cut"]
+    assert offered(complete, "%finetune --status |") == []
+    assert offered(complete, "%finetune reviews --sto|") == []  # an order stands alone
+
+
 def test_a_line_magic_anywhere_in_a_cell(complete: Complete) -> None:
     assert offered(complete, "import os\n%finetune reviews --sched|") == ["ule"]
     assert offered(complete, "import os\n%finetune reviews --text |\nx = 1")[0] == "review"
@@ -127,7 +146,8 @@ def test_a_line_magic_anywhere_in_a_cell(complete: Complete) -> None:
         ("reviews --class-weights ", ["none", "balanced"]),
         ("reviews --device c", ["cpu", "cuda"]),
         ("reviews --base g", ["gpt2", "gpt2-medium"]),
-        ("reviews --epochs ", []),
+        ("reviews --epochs ", ["auto"]),
+        ("reviews --log-every ", []),
         ("reviews --nonsense 3 --se", ["--seed"]),
     ],
 )

@@ -1,9 +1,12 @@
 """Buttons and background runs in real kernels, of the versions of ipykernel that treat clicks differently."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from gpt_magic.run_folders import resumable
 from tests.kernel import Kernel, Reply
 from tests.kernels import INSTALLED, OTHERS, packages
 
@@ -247,3 +250,36 @@ def test_orders_that_cannot_be_obeyed(served: Kernel) -> None:
         reply = served.run(f"%finetune {line}")
         assert reply.error_name == "OptionError"
         assert reply.error_value.startswith(said)
+
+
+def test_a_kernel_that_is_shut_down_leaves_a_run_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Kernel(served=True) as kernel:
+        kernel.run(f"import os; os.environ['GPT_MAGIC_CACHE'] = {str(tmp_path)!r}\n{SETUP}")
+        reply = kernel.run(f"%%finetune films -o clf --background\n{BODY}")
+        kernel.watch(lambda: step(reply) >= 3)
+        seen = step(reply)
+        began = time.monotonic()
+        kernel.shut_down()
+        print(f"\nshut down after {time.monotonic() - began:.1f} s")
+    monkeypatch.setenv("GPT_MAGIC_CACHE", str(tmp_path))
+    (left,) = resumable()
+    assert left.name == "clf"
+    assert seen <= left.step < left.steps
+
+
+def test_without_a_server_there_is_nothing_to_click_and_a_run_behind_a_cell_is_told_by_its_name(kernel: Kernel) -> None:
+    """As in nbclient, which would save the state of widgets."""
+    assert kernel.run(SETUP).status == "ok"
+    reply = kernel.run(f"%%finetune films -o clf --background\n{BODY}")
+    kernel.watch(lambda: step(reply) >= 2)
+    assert "to stop: %finetune --stop clf" in shown(reply)
+    assert kernel.run("clf.stop()").status == "ok"
+    kernel.watch(lambda: "stopped at step" in shown(reply))
+    assert not [message for message in reply.messages if message["msg_type"] == "comm_open"]
+    assert kernel.run("clf").status == "ok"
+    quiet = kernel.run("%%finetune films -o silent --background --quiet\nbase = 'scratch'\nmax_steps = 2")
+    assert quiet.outputs == []
+    waited = kernel.run("silent.wait(), type(silent).__name__")
+    assert waited.result["text/plain"].endswith("'TunedClassifier')")
+    door = "gpt_magic.finetune(films, base='scratch', max_steps=2, background=True)"
+    assert kernel.run(f"print(type({door}.wait()).__name__)").stdout.strip() == "TunedClassifier"

@@ -1,0 +1,104 @@
+"""The form's pictures: how the learning rate will move, and the losses of several runs over one another.
+
+Transparent, with axes in a grey that can be read on white and on dark; curves differ by their dashes and by a number
+at their end, not by colour alone. Neither pyplot nor the user's settings are touched.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from gpt_magic.notebook import curves
+from gpt_magic.notebook.curves import Curve
+from gpt_magic.notebook.markup import esc
+from gpt_magic.notebook.plot import BLUE, GREEN, GREY, PURPLE, VERMILION, own_style
+from gpt_magic.recorder import Progress
+
+_DPI = 100
+_LINES = [(c, d) for d in ("-", (0, (5, 2)), (0, (1.5, 1.5))) for c in (BLUE, VERMILION, GREEN, PURPLE)]
+
+
+def schedule_png(steps: Sequence[int], rates: Sequence[float]) -> bytes:
+    """The learning rate of every step."""
+    figure, axes = _axes(340, 130, left=62)
+    with mpl.rc_context(own_style()):
+        axes.plot(steps, rates, color=BLUE, linewidth=1.8)
+        axes.fill_between(steps, rates, color=BLUE, alpha=0.15, linewidth=0)
+        axes.set_xlim(0, max(steps[-1], 2))
+        axes.set_ylim(0, max(rates) * 1.12 or 1)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2g}"))
+        axes.set_xlabel("step", color=GREY, fontsize=8.5, labelpad=2)
+        return _png(figure)
+
+
+def overlay_png(runs: Sequence[tuple[int, Progress]]) -> bytes:
+    """Losses of several runs: of training, smoothed, as lines, on the validation rows as diamonds.
+
+    Args:
+        runs: the number of each and how it went, of those that made steps.
+    """
+    figure, axes = _axes(720, 260, left=54, right=34)
+    with mpl.rc_context(own_style()):
+        highest = []
+        for place, (number, progress) in enumerate(runs):
+            colour, dashes = _LINES[place % len(_LINES)]
+            curve = Curve(curves.smoothing_window(progress.steps))
+            curve.extend(progress.steps_log)
+            x, y = curves.thin(np.array(curve.steps), np.array(curve.smoothed))
+            axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.8)
+            steps, losses = curves.finite(progress.evaluations, "loss")
+            axes.plot(steps, losses, color=colour, linestyle="none", marker="D", markersize=5, markerfacecolor="none")
+            ends = [value for value in (*y[-1:], *losses[-1:]) if math.isfinite(value)]
+            if ends:
+                axes.annotate(
+                    str(number), (x[-1], y[-1]), (6, 0), textcoords="offset points", color=colour, fontsize=10,
+                    fontweight="bold", va="center", annotation_clip=False, parse_math=False,
+                )  # fmt: skip
+            highest += [*y[len(y) // 20 :], *losses]
+        top = float(np.quantile(highest, 0.98)) if highest else 1.0
+        low = min(highest, default=0.0)
+        axes.set_ylim(max(0.0, low - 0.1 * (top - low)), top + 0.1 * (top - low) or 1)
+        axes.set_xlabel("step", color=GREY, fontsize=8.5, labelpad=2)
+        axes.set_ylabel("loss", color=GREY, fontsize=9, fontweight="bold", rotation=0, ha="left", va="bottom")
+        axes.yaxis.set_label_coords(0, 1.03)
+        return _png(figure)
+
+
+def image(png: bytes, words: str, width: int) -> str:
+    """A picture for an HTML widget."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img src="data:image/png;base64,{data}" alt="{esc(words, 600)}" style="width:{width}px;max-width:100%">'
+
+
+def _axes(width: int, height: int, left: int, right: int = 12) -> tuple[Figure, Axes]:
+    """A transparent figure with one panel; sizes in CSS pixels."""
+    with mpl.rc_context(own_style()):
+        figure = Figure((width / _DPI, height / _DPI), dpi=_DPI)
+        FigureCanvasAgg(figure)
+        figure.patch.set_alpha(0)
+        box = (left / width, 36 / height, (width - left - right) / width, (height - 36 - 20) / height)
+        axes = figure.add_axes(box)
+        axes.patch.set_alpha(0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set(color=GREY, linewidth=0.7)
+        axes.tick_params(colors=GREY, labelsize=8.5, width=0.7, length=3, pad=3)
+        axes.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    return figure, axes
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=2 * _DPI)
+    return buffer.getvalue()
