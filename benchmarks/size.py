@@ -190,6 +190,7 @@ def page(results: dict[str, Any]) -> str:
             "",
             f"Made by `python -m benchmarks.size` on {results['machine']}, {results['date']}. {results['settings']}",
             "Every line is a fresh process; seconds without Python's start, with the import of torch.",
+            *([results["note"]] if "note" in results else []),
             "",
             show(results["cells"]),
             "",
@@ -201,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", type=int, default=list(ROWS))
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES), help="cells of others stay")
+    parser.add_argument("--note", help="what else is to be said of the figures, such as what the machine did besides")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "size.json")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gpt_magic_size_") as folder:
@@ -212,6 +214,8 @@ def main() -> None:
     settings = ", ".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
     date = datetime.now(UTC).isoformat(timespec="seconds")
     results = {"machine": machine(), "date": date, "settings": settings, "cells": cells}
+    if asked.note:
+        results["note"] = asked.note
     write_json(asked.out, results)
     asked.out.with_suffix(".md").write_text(page(results), encoding="utf-8")
     print(show(cells))

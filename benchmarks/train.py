@@ -3,9 +3,9 @@
     python -m benchmarks.train
     python -m benchmarks.train --shapes nano --kinds short --rounds 5
 
-Weights are random and dropout is 0; times do not depend on what a model knows. The sides take turns in one process, a few
-steps a round. Only real tokens count, not padding. CPU seconds stand beside wall time, which other work on the machine
-stretches. Everything runs on the GPU where torch sees one.
+Weights are random and dropout is 0; times do not depend on what a model knows. The sides take turns in one process, a
+few steps a round. Only real tokens count, not padding. CPU seconds stand beside wall time, which other work on the
+machine stretches. Everything runs on the GPU where torch sees one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.engine.allocator import allocated
 from torch import Tensor, nn
 from transformers import (
     GPT2Config,
@@ -36,6 +35,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from benchmarks.allocator import allocated
 from benchmarks.report import machine, middle, read_json, table, write_json
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control, Stepped
@@ -55,6 +55,13 @@ SHAPES = {
 KINDS = ("short", "completion", "stream")
 ROWS, BATCH, STREAM_BATCH, BLOCK = 256, 16, 4, 256
 CLASSES = 2
+HEAD = """# A training step, side by side
+
+Made by `python -m benchmarks.train`; median (smallest-largest) of the rounds. Real tokens; peak memory is what a step
+allocates beside the weights, gradients and the optimizer's state included. `of limit` is against the products that the
+side's own number format allows, in CPU time.
+"""
+LOSSES = "Largest difference of the losses over 50 steps in fp32 between gpt_magic and the Trainer"
 RATE = 1e-4
 
 Timed = tuple[int, float, float]  # real tokens, wall seconds, CPU seconds of one step
@@ -126,6 +133,7 @@ class Clock:
         self.start()
 
     def start(self) -> None:
+        """Count from now."""
         self._at = self._now()
 
     def lap(self) -> tuple[float, float]:
@@ -239,6 +247,9 @@ SIDES: dict[str, Callable[[Work, int], tuple[list[Timed], list[float]]]] = {
 }
 
 
+FASTEST = ("gpt_magic", "Trainer, tuned", "nanoGPT's loop")  # take bf16 where it is native
+
+
 @dataclass
 class Rate:
     """What one side did in each round: real tokens a second."""
@@ -247,6 +258,7 @@ class Rate:
     cpu: list[float] = field(default_factory=list)
 
     def add(self, steps: Sequence[Timed]) -> None:
+        """Take in one round."""
         tokens = sum(step[0] for step in steps)
         self.wall.append(tokens / sum(step[1] for step in steps))
         self.cpu.append(tokens / sum(step[2] for step in steps))
@@ -262,7 +274,7 @@ def measure(work: Work, sides: Sequence[str], rounds: int, steps: int) -> dict[s
 
 
 def product_limit(sizes: dict[str, int], tokens: int, dtype: torch.dtype, device: torch.device) -> float:
-    """Products of a block's largest matrix with so many tokens: floating point operations a CPU second (GPU: second)."""
+    """Floating point operations a CPU second (on a GPU: a second) in products with a block's largest matrix."""
     width = sizes["n_embd"]
     x, weight = (torch.randn(*s, device=device).to(dtype) for s in ((tokens, width), (4 * width, width)))
     fast = device.type == "cpu" and dtype == torch.float32 and has_onednn()
@@ -280,7 +292,7 @@ def product_limit(sizes: dict[str, int], tokens: int, dtype: torch.dtype, device
 
 
 def operations_a_token(shape: str, kind: str) -> float:
-    """Floating point operations of the products of blocks and head a token, forward and backward; attention left out."""
+    """Floating point operations a token in the products of blocks and head, forward and backward; not in attention."""
     sizes = SHAPES[shape]
     blocks = 12 * sizes["n_layer"] * sizes["n_embd"] ** 2
     head = sizes["n_embd"] * sizes["vocab_size"] if kind == "stream" else 0
@@ -289,9 +301,8 @@ def operations_a_token(shape: str, kind: str) -> float:
 
 def same_losses(shape: str, kind: str, device: torch.device, steps: int = 50) -> float:
     """The largest difference between our losses in fp32 and the Trainer's over the same steps."""
-    curves = []
-    for side in ("gpt_magic, fp32", "Trainer, defaults"):
-        curves.append(SIDES[side](make_work(shape, kind, device), steps)[1])
+    sides = ("gpt_magic, fp32", "Trainer, defaults")
+    curves = [SIDES[side](make_work(shape, kind, device), steps)[1] for side in sides]
     return float(np.abs(np.subtract(*curves)).max())
 
 
@@ -372,17 +383,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def as_page(content: dict[str, Any]) -> str:
     """All cells as one Markdown page."""
-    parts = [
-        "# A training step, side by side\n\nMade by `python -m benchmarks.train`; median (smallest-largest) of the rounds.\n"
-    ]
+    parts = [HEAD]
     for name, cell in content.items():
-        parts.append(
-            f"## {name}\n\n{cell['machine']}; {cell['rounds']} rounds of {cell['steps']} steps.\n\n{cell['table']}\n"
-        )
+        how = f"{cell['machine']}; {cell['rounds']} rounds of {cell['steps']} counted steps"
+        parts.append(f"## {name}\n\n{how}.\n\n{cell['table']}\n")
         if "largest_difference_of_losses" in cell:
-            parts.append(
-                f"Largest difference of the losses over 50 steps in fp32: {cell['largest_difference_of_losses']:.1e}.\n"
-            )
+            parts.append(f"{LOSSES}: {cell['largest_difference_of_losses']:.1e}.\n")
     return "\n".join(parts)
 
 

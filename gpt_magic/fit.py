@@ -139,7 +139,7 @@ class Fit:
                 done = before + some
                 self.recorder(Phase(f"reading the rows with the frozen blocks, {done:,} of {total:,}"))
 
-            with prepared.machine.autocast():
+            with prepared.machine.autocast(training=False):
                 return keep_states(model, rows, blocks, self.control.check, told)
 
         onward = partial(hidden_from, blocks=blocks)
@@ -311,18 +311,17 @@ class _Look:
 
     def evaluate(self) -> Mapping[str, Any]:
         """The task's metrics of the validation rows."""
-        with self.machine.autocast():
+        with self.machine.autocast(training=False):
             return self.task.evaluate(self.model, self.rows, self.hidden, self.check)
 
     def sample(self) -> tuple[tuple[str, str], ...]:
         """What the model writes after the prompts to watch."""
-        with self.machine.autocast():
-            return self.task.sample(self.model, self.check)
+        return self.task.sample(self.model, self.check)  # in fp32, as the result will write
 
     def complete(self) -> Completed:
         """What the task settles once the weights are; what goes wrong in it must not cost the model."""
         try:
-            with self.machine.autocast():
+            with self.machine.autocast(training=False):
                 return self.task.complete(self.model, self.rows, self.hidden)
         except Exception as failure:
             why = f"{type(failure).__name__}: {' '.join(str(failure).split())}"

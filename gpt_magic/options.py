@@ -22,7 +22,16 @@ GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
 # What most runs leave alone; the form folds it away, with the groups machine and output.
 RARE = (
     *("valid", "split", "style", "template", "missing", "truncate", "dropout", "repeat", "max_steps", "accumulate"),
-    *("optimizer", "weight_decay", "grad_clip", "class_weights", "eval_every", "log_every", "calibrate"),
+    *(
+        "checkpointing",
+        "optimizer",
+        "weight_decay",
+        "grad_clip",
+        "class_weights",
+        "eval_every",
+        "log_every",
+        "calibrate",
+    ),
     "sample_tokens",
 )
 

@@ -55,9 +55,11 @@ def plan_room(
     asked = count(planned)
     if asked is None:
         return Room(planned, "not known beforehand for this model", [])
-    need = asked
-    while free is not None and need.total > _SHARE * free and (smaller := _smaller(planned)) is not None:
-        planned, need = smaller, count(smaller) or need
+    need, tried = asked, planned
+    while free is not None and need.total > _SHARE * free and (smaller := _smaller(tried)) is not None:
+        tried, less = smaller, count(smaller)
+        if less is not None and less.total < need.total:  # small passes add to gradients that are there already
+            planned, need = tried, less
     warnings = [] if free is None else _warnings(asked, need, planned, most, free, machine)
     return Room(planned, _fact(need, planned, free), warnings)
 
@@ -90,7 +92,8 @@ def _rehearsed(
 
     def load() -> Any:
         model = task.load(empty)
-        learner.begin(model)
+        if learner.lora is None:
+            learner.begin(model)
         return model
 
     def work(hidden: Hidden, model: Any) -> Job:
@@ -99,10 +102,20 @@ def _rehearsed(
     valid = rows.valid if len(rows.valid) else None
     for hidden in (hidden_packed, hidden_padded):
         try:
-            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
+            need = rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
         except Exception:  # noqa: S112  # whatever it is, it must not cost the run
             continue
+        return need if learner.lora is None else _with_lora(need, 4 * learner.count)
     return None
+
+
+def _with_lora(need: Need, size: int) -> Need:
+    """What is held when small matrices of ``size`` bytes are trained beside the model, and not the model.
+
+    peft's layers are not rehearsed: a process that built them of tensors without data crashed some time later.
+    """
+    best, state = min(need.best, size), 2 * size
+    return Need(need.weights + size, size, state, best, need.passes)
 
 
 def _fact(need: Need, settings: Settings, free: int | None) -> str:

@@ -27,6 +27,7 @@ class Learner:
         lora: the small matrices of ``train = "lora"``.
         merge: whether they go into the base's weights at the end.
         base: where peft finds the base, a hub id or a folder; None where nothing could.
+        count: how many parameters are trained.
         keeps: whether what the frozen trunk makes of each row is kept, see `engine.trunk`.
     """
 
@@ -34,6 +35,7 @@ class Learner:
     lora: Lora | None
     merge: bool
     base: str | None
+    count: int = 0
     keeps: bool = False
 
     def begin(self, model: Any) -> list[nn.Module]:
@@ -110,6 +112,7 @@ def plan_learner(
     said, (_, every) = _said(learner, model), count(model)
     learner.begin(model)
     some, _ = count(model)
+    learner = replace(learner, count=some)
     if learner.part.kind == "all":
         return learner, [("trained", f"all {every:,} parameters")]
     facts = [("trained", f"{some:,} of {every:,} parameters ({some / every:.2%}): {said}")]

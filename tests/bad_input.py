@@ -1166,6 +1166,16 @@ PYTHON = [
         "ModelError: cannot load 'plain': the folder has no gpt_magic.json, so gpt_magic did not write it",
         "model.save_pretrained('plain')",
     ),
+    Bad(
+        "a form where there are no widgets",
+        "gpt_magic.form(reviews)",
+        "OptionError: a form needs a notebook; here say %finetune -h, or gpt_magic.finetune(data)",
+    ),
+    Bad(
+        "a slip in an option of a form",
+        "gpt_magic.form(reviews, epohcs=3)",
+        "OptionError: no option 'epohcs' (did you mean 'epochs'?)",
+    ),
 ]
 LABELS = [
     Bad(

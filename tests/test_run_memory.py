@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gpt_magic import fit, room
 from gpt_magic.engine import pace
 from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.engine.rehearsal import Need
 from gpt_magic.errors import RunAbandoned, TrainingError
 from gpt_magic.options import Options
 from gpt_magic.run import Run
@@ -81,16 +82,38 @@ def test_the_preflight_says_what_a_run_will_hold_of_what_is_free(monkeypatch: py
 def test_where_it_does_not_fit_the_rows_go_in_smaller_passes_and_the_curve_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def count(*given: Any) -> Need:
+        settings = given[-1]
+        return Need(GB, GB, GB, GB, GB * settings.rows_at_once)
+
+    monkeypatch.setattr(room, "_counted", count)
     monkeypatch.setattr(room, "available", lambda _: None)
-    whole = finished(max_steps=6, dropout=0.0)
-    assert " free" not in fact(whole, "memory")
-    need = float(fact(whole, "memory").split()[0]) * 1e6
-    monkeypatch.setattr(room, "available", lambda _: int(need))  # of which nine tenths are planned with
-    run = finished(max_steps=6, dropout=0.0)
-    (line,) = [line for line in run.summary.warnings if "free" in line]
-    assert line.startswith("16 rows at once would need about ")
-    assert "at a time go through the model; the loss curve is the same" in line
+    whole = finished(max_steps=6, dropout=0.0, precision="fp32")
+    assert fact(whole, "memory").startswith("20.0 GB at most: weights 1.0 GB, ")
+    monkeypatch.setattr(room, "available", lambda _: 10 * GB)  # of which nine tenths are planned with
+    run = finished(max_steps=6, dropout=0.0, precision="fp32")
+    assert (
+        "16 rows at once would need about 20.0 GB and cpu has 10.0 GB free, so 4 at a time go through the model; the "
+        "loss curve is the same"
+    ) in run.summary.warnings
     np.testing.assert_allclose(run.result.history["loss"], whole.result.history["loss"], atol=1e-5)
+
+
+@pytest.mark.parametrize("given", ["auto", "on", "off"])
+def test_blocks_are_computed_twice_where_one_row_does_not_fit(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        room, "_counted", lambda *given: Need(GB, GB, GB, GB, GB if given[-1].checkpointing == "on" else 9 * GB)
+    )
+    monkeypatch.setattr(room, "available", lambda _: 6 * GB)
+    run = finished(dry_run=True, checkpointing=given)
+    said = [line for line in run.preflight.warnings if "free" in line]
+    if given == "off":
+        assert "it will probably run out of memory" in said[0]
+    elif given == "auto":
+        assert "so 1 at a time go through the model, blocks computed twice (a third slower)" in said[0]
+    else:
+        assert not said
+        assert "passes of up to 16 rows, blocks computed twice 1.0 GB" in fact(run, "memory")
 
 
 def test_what_cannot_fit_is_said_with_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +121,6 @@ def test_what_cannot_fit_is_said_with_what_to_lower(monkeypatch: pytest.MonkeyPa
     run = finished(dry_run=True)
     (line,) = [line for line in run.preflight.warnings if "free" in line]
     assert "it will probably run out of memory; lower max_length, take a smaller base" in line
-    assert "1 row, blocks computed twice" in fact(run, "memory")
 
 
 def test_a_model_that_cannot_be_rehearsed_trains_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +164,9 @@ def test_auto_does_not_measure_what_is_over_soon() -> None:
 
 
 def test_a_run_that_runs_out_of_memory_goes_on_and_its_card_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = finished(max_steps=6, dropout=0.0)
+    whole = finished(max_steps=6, dropout=0.0, precision="fp32")
     monkeypatch.setattr(fit, "hidden_packed", only(5, torch.OutOfMemoryError("CUDA out of memory.")))
-    run = finished(max_steps=6, dropout=0.0)
+    run = finished(max_steps=6, dropout=0.0, precision="fp32")
     assert run.error is None
     assert "memory ran out at step 1: since then 4 rows at a time; the gradients are the same" in run.summary.warnings
     np.testing.assert_allclose(run.result.history["loss"], whole.result.history["loss"], atol=1e-5)
@@ -257,6 +279,7 @@ import numpy as np, pandas as pd, torch
 import gpt_magic
 from gpt_magic import fit
 from gpt_magic.engine.packing import hidden_packed
+from gpt_magic.engine.rehearsal import Need
 from tests.films import base, films
 reviews, small, passes = films(), base(), []
 def broken(model, ids, scored):

@@ -92,7 +92,8 @@ def parquet_bytes(path: Path) -> int:
     with pq.ParquetFile(path) as file:
         written = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
         first = next(file.iter_batches(batch_size=_LOOK), None)
-        return max(written, first.nbytes * file.metadata.num_rows // len(first) if first else 0)
+        seen = int(first.nbytes) * int(file.metadata.num_rows) // len(first) if first else 0
+        return max(int(written), seen)
 
 
 def dataset_in_pieces(dataset: Any, say: Say) -> "pd.DataFrame":

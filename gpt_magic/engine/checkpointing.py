@@ -5,14 +5,14 @@ dropout its random numbers, are the same.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gpt_magic.engine.kernels import fast_kernels
+from gpt_magic.engine.kernels import bf16_products, fast_kernels, in_bf16
 
 
 @contextmanager
@@ -37,20 +37,21 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
 def _again_backward(model: Any, function: Callable[..., Any], *inputs: Any) -> Any:
     """``function(*inputs)``, computed again for its gradients just as it is computed now."""
     attention = model.config._attn_implementation
+    products = bf16_products if in_bf16(model.device) else nullcontext
     return checkpoint(
         function,
         *inputs,
         use_reentrant=False,
-        context_fn=lambda: (nullcontext(), _as_it_was(model, attention)),
+        context_fn=lambda: (nullcontext(), _as_it_was(model, attention, products)),
     )
 
 
 @contextmanager
-def _as_it_was(model: Any, attention: str) -> Iterator[None]:
-    """The attention and the kernels of the forward pass, which has put both back by the time of the backward pass."""
+def _as_it_was(model: Any, attention: str, products: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """The attention and the kernels of the forward pass, which has put them back by the time of the backward pass."""
     before, model.config._attn_implementation = model.config._attn_implementation, attention
     try:
-        with fast_kernels(model):
+        with products(), fast_kernels(model):
             yield
     finally:
         model.config._attn_implementation = before

@@ -15,7 +15,7 @@ class Machine:
 
     Attributes:
         device: the torch device.
-        precision: ``fp32`` or ``bf16`` (matrix products, in training and its evaluations; weights stay in fp32).
+        precision: ``fp32`` or ``bf16`` (matrix products of training steps; weights stay in fp32).
         why: the reason, for the report.
     """
 
@@ -23,12 +23,17 @@ class Machine:
     precision: str
     why: str
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context that forward passes run in."""
+    def autocast(self, training: bool = True) -> AbstractContextManager[object]:
+        """The context that forward passes run in.
+
+        Args:
+            training: whether a backward pass follows. On CPUs evaluations are in fp32 whatever the precision, so that a
+                run's metrics are those of its result to the last digit.
+        """
         if self.precision != "bf16":
             return nullcontext()
         if self.device.type == "cpu":
-            return bf16_products()
+            return bf16_products() if training else nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
 

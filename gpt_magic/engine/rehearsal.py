@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.job import Job, Passes
@@ -72,8 +71,21 @@ def rehearse(
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
     """
-    # Checkpointing ends a block's second forward pass by an exception, whose frames hold fake tensors in a circle.
-    with _Counted(allow_non_fake_inputs=True) as held, set_checkpoint_early_stop(False):
+    need, checkpointing = _rehearsed(load, work, device, valid, read_together)
+    if checkpointing:  # what torch makes of an operation that it has not seen before keeps a recomputed block alive
+        need, _ = _rehearsed(load, work, device, valid, read_together)
+    return need
+
+
+def _rehearsed(
+    load: Callable[[], nn.Module],
+    work: Callable[[nn.Module], Job],
+    device: torch.device,
+    valid: Encoded | None,
+    read_together: int,
+) -> tuple[Need, bool]:
+    """What one rehearsal counts, and whether its blocks were computed twice; the arguments as for `rehearse`."""
+    with _Counted(allow_non_fake_inputs=True) as held:
         with device:
             model = load()
         weights = held.now
@@ -106,7 +118,7 @@ def rehearse(
     # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
     # the best weights is made and the old one is still there.
     beside = max(step, gradients + update, look, copies)
-    return Need(weights, gradients, state, copies, max(beside - gradients, 0))
+    return Need(weights, gradients, state, copies, max(beside - gradients, 0)), job.passes.checkpointing
 
 
 def largest_pass(job: Job) -> tuple[list[int], bool]:

@@ -60,7 +60,7 @@ def keep_states(
     """The rows with their hidden states below the last ``blocks`` of a GPT-2, which `hidden_from` goes on from.
 
     The states are in memory while they are few, else in a file of the cache that is gone with them. They are kept in
-    float32: half of it moves the losses in the fourth digit and saves no time (benchmarks/LOG.md).
+    float32: float16 moves losses by 3e-5 within a few steps and saves no time on a CPU (benchmarks/LOG.md).
 
     Args:
         check: called before each forward pass; may raise to end the work.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpt_magic.data.tokens import token_ids
+from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.errors import DataError, OptionError, plural, short
 from gpt_magic.models.load import quiet
 
@@ -211,7 +212,7 @@ def generate(
     model.eval()
     model.generation_config = config  # generate() takes from it whatever is None in the config it is given
     try:
-        with quiet(), torch.inference_mode():
+        with quiet(), torch.inference_mode(), fast_kernels(model):
             for start in range(0, len(rows), batch_size):
                 check()
                 _continue(model, by_length[start : start + batch_size], sampling, config, check)

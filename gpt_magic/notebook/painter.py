@@ -61,11 +61,19 @@ def paint(
             _thread.start()
 
 
+def _over(one: _Painted) -> bool:
+    """Paint once; whether that was the last time."""
+    try:
+        return one.paint()
+    except Exception:  # views keep their errors to themselves; whatever else fails, the other runs are painted on
+        return True
+
+
 def _paint_all() -> None:
     global _thread
     while True:
         for one in list(_painted):
-            if one.paint():
+            if _over(one):
                 with _changing:
                     _painted.remove(one)
         with _changing:

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.report import read_json, spread, table, write_json
+from benchmarks.report import middle, read_json, spread, table, write_json
 
 
 def test_spread():
@@ -10,6 +10,10 @@ def test_spread():
 
 def test_one_value_has_no_spread():
     assert spread([0.25]) == {"count": 1, "mean": 0.25, "sd": 0.0, "min": 0.25, "max": 0.25}
+
+
+def test_the_middle_of_times_is_not_moved_by_an_outlier():
+    assert middle([1.0, 90.0, 2.0]) == {"count": 3, "median": 2.0, "min": 1.0, "max": 90.0}
 
 
 def test_table_lines_up():

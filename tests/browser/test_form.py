@@ -130,7 +130,7 @@ def test_the_copied_cell_runs(page: Page) -> None:
 
 def test_a_second_run_is_compared_with_the_first(page: Page) -> None:
     page.press("Start")
-    page.until(r"2 · max_length", 90)
+    page.until("2 · text = ", 90)
     page.press("Use this one")
     page.until("clf is the model of run 2")
     page.press("Delete")

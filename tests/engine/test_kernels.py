@@ -55,6 +55,16 @@ def test_product_and_its_gradients(tokens: int, inputs: int, outputs: int, trans
 
 
 @needs_onednn
+@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("biased", [False, True])
+def test_product_without_gradients(rows: int, biased: bool) -> None:
+    torch.manual_seed(rows)
+    x, weight, bias = torch.randn(rows, 1, 16), torch.randn(16, 24), torch.randn(24) if biased else None
+    with torch.inference_mode():
+        _close(product(x, weight, bias), x @ weight + (0 if bias is None else bias))
+
+
+@needs_onednn
 def test_product_computes_no_gradient_that_nobody_wants() -> None:
     x, weight, bias = torch.randn(4, 3), torch.randn(3, 5), torch.zeros(5, requires_grad=True)
     product(x, weight, bias).sum().backward()

@@ -38,6 +38,8 @@ def test_on_a_cpu_only_the_products_of_fast_kernels_are_in_bf16() -> None:
         assert not in_bf16(torch.device("meta"))
         assert not torch.is_autocast_enabled("cpu")
     assert not in_bf16(cpu)
+    with Machine(cpu, "bf16", "").autocast(training=False):
+        assert not in_bf16(cpu)
     with Machine(cpu, "fp32", "").autocast():
         assert not in_bf16(cpu)
 

@@ -8,7 +8,14 @@ import torch
 from torch.optim import Optimizer
 from transformers import Trainer, TrainingArguments
 
-from gpt_magic.engine.schedule import Course, build_optimizer, build_scheduler, default_learning_rate, warmup_steps
+from gpt_magic.engine.schedule import (
+    Course,
+    build_optimizer,
+    build_scheduler,
+    default_learning_rate,
+    learning_rates,
+    warmup_steps,
+)
 from tests.tiny import settings, tiny_gpt2
 
 
@@ -120,3 +127,29 @@ def test_a_course_goes_on_from_its_state() -> None:
     rates_of(first, optimizer, 23, falls_at=20)
     second.load_state_dict(first.state_dict())
     assert (second.rate, second.last) == (first.rate, 30)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize(("warmup", "steps"), [(0.1, 50), (7, 50), (0.0, 20), (0.5, 700), (0.1, 2)])
+def test_rates_for_a_picture_are_those_of_the_steps(schedule: str, warmup: float, steps: int) -> None:
+    optimizer = build_optimizer("adamw", tiny_gpt2(), 2e-3, 0.0)
+    scheduler = build_scheduler(optimizer, schedule, warmup, steps)
+    made = []
+    for _ in range(steps):
+        made.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    run = settings(schedule=schedule, warmup=warmup, steps=steps, learning_rate=2e-3)
+    at, rates = learning_rates(run, per_epoch=10)
+    assert (at[0], at[-1]) == (1, steps)
+    assert len(at) == len(set(at)) <= 202
+    assert rates == pytest.approx([made[step - 1] for step in at])
+    assert max(rates) == pytest.approx(max(made))
+
+
+def test_rates_for_a_picture_stay_where_the_end_is_open() -> None:
+    run = settings(schedule="linear", warmup=0.1, steps=3000, learning_rate=1e-3, open_end=True)
+    at, rates = learning_rates(run, per_epoch=100)
+    assert at[-1] == 300
+    assert rates[-1] == max(rates) == pytest.approx(1e-3)
+    assert rates[0] == 0

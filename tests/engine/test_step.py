@@ -16,6 +16,7 @@ from gpt_magic.engine.events import Control, Event, Stepped, Warned
 from gpt_magic.engine.job import Hidden, Job, Passes
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
+from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.step import accumulate_gradients, pass_losses
 from gpt_magic.errors import TrainingError
 from gpt_magic.tasks.language import encode
@@ -250,3 +251,15 @@ def test_a_row_that_never_fits_is_one_line_that_says_what_to_lower(checkpointing
     assert f"at a time: lower max_length, take a smaller base{advice} (CUDA out of memory." in line
     assert outcome.error.__context__ is None
     assert all(p.grad is None for p in work.model.parameters())
+
+
+@pytest.mark.parametrize("hidden", [hidden_packed, hidden_padded])
+def test_checkpointed_blocks_are_computed_again_in_bf16_where_they_were(hidden: Hidden) -> None:
+    results = []
+    for twice in (False, True):
+        work = job(tiny_gpt2(seed=1).train(), random_rows(40, seed=1), batch_size=8)
+        work.machine, work.hidden, work.passes = Machine(torch.device("cpu"), "bf16", ""), hidden, Passes(8, twice)
+        results.append((accumulate_gradients(work, range(8), work.train.lengths(), 1), gradients(work.model)))
+    assert results[0][0] == results[1][0]
+    for name, value in results[0][1].items():
+        torch.testing.assert_close(value, results[1][1][name], msg=name)

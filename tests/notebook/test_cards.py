@@ -24,10 +24,11 @@ from gpt_magic.tasks.evaluation import Evaluation, LanguageEvaluation, evaluate_
 from tests.noisy import PREFLIGHT, SUMMARY, noisy_run
 
 # What JupyterLab 4.6 lets through in a notebook that is not trusted (apputils/src/sanitizer.ts), as far as it is used
-# here; `aria-*` and `role` are dropped there, which costs only the bar of a run that no longer moves.
+# here; `aria-*` and `role` are dropped there, which costs only the bar of a run that no longer moves, and so is
+# `tabindex`, without which a table that is too wide is moved by the mouse alone.
 TAGS = {"div", "span", "strong", "code", "table", "caption", "thead", "tbody", "tr", "th", "td", "ul", "li"}
 TAGS |= {"details", "summary"}
-ATTRIBUTES = {"class", "style", "title", "scope"}
+ATTRIBUTES = {"class", "style", "title", "scope", "tabindex"}
 LIVE_ATTRIBUTES = {"role", "aria-label", "aria-valuemin", "aria-valuemax", "aria-valuenow"}
 
 

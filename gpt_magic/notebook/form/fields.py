@@ -18,6 +18,7 @@ from gpt_magic.options import Options, find
 from gpt_magic.values import choices, expected, shown
 
 _MOST_OF_A_NAME = 48  # characters of a column's name in a list
+_NONE: tuple[str, ...] = ()  # no column; None would be no choice at all to a list
 Change = Callable[[str], None]
 
 
@@ -133,7 +134,7 @@ class Written(Field):
             kind, extra = widgets.Textarea, {"rows": 3}
         elif self._offers:
             kind, extra = widgets.Combobox, {"options": self._offers, "ensure_option": False}
-        self._line = self._watch(kind(description=self.name, placeholder=clean(empty, 80) or "by itself", **extra))
+        self._line = self._watch(kind(description=self.name, placeholder=clean(empty, 80) or "default", **extra))
         self._line.continuous_update = True
         return [self._line]
 
@@ -181,11 +182,11 @@ class Column(Field):
     """A column of the table, and where the option takes two of them a second one."""
 
     def _controls(self) -> Sequence[widgets.Widget]:
-        self._first = self._watch(widgets.Dropdown(options=[("by its name", None)], description=self.name))
+        self._first = self._watch(widgets.Dropdown(options=[("by its name", _NONE)], description=self.name))
         pairs = isinstance(self.trait, Union) and any(isinstance(one, List) for one in self.trait.trait_types)
         self._second = None
         if pairs:
-            self._second = self._watch(widgets.Dropdown(options=[("no second text", None)], description="and"))
+            self._second = self._watch(widgets.Dropdown(options=[("no second text", _NONE)], description="and"))
         return [self._first, *([self._second] if self._second else [])]
 
     def offer(self, columns: Sequence[str], found: str = "") -> None:
@@ -193,31 +194,30 @@ class Column(Field):
         value = self.read()
         self._silent = True
         try:
-            known = [*columns, *(name for name in _as_list(value) if name not in columns)]
-            listed = [(clean(name, _MOST_OF_A_NAME) or "(no name)", name) for name in known]
             by_itself = f"{clean(found, _MOST_OF_A_NAME)} (found by name)" if found else "by its name"
-            self._set(self._first, [(by_itself, None), *listed])
+            self._list(self._first, by_itself, columns)
             if self._second:
-                self._set(self._second, [("no second text", None), *listed])
+                self._list(self._second, "no second text", columns)
             self._show(value)
         finally:
             self._silent = False
 
     def _read(self) -> Any:
-        second = self._second.value if self._second else None
-        return self._first.value if second is None else [self._first.value, second]
+        names = [*self._first.value, *(self._second.value if self._second else _NONE)]
+        return names if len(names) == 2 else names[0] if names else None
 
     def _show(self, value: Any) -> None:
-        names = _as_list(value)
-        for control, name in zip([self._first, self._second], [*names, None, None], strict=False):
-            if control is None:
-                continue
-            if name not in [known for _, known in control.options]:
-                control.options = [*control.options, (clean(name, _MOST_OF_A_NAME), name)]
-            control.value = name
+        names = [] if value is None else [*value] if isinstance(value, list) else [value]
+        for place, control in enumerate([self._first, self._second]):
+            if control is not None:
+                chosen = tuple(names[place : place + 1])
+                if chosen not in [known for _, known in control.options]:  # there is no such column
+                    control.options = [*control.options, _listed(names[place])]
+                control.value = chosen
 
     @staticmethod
-    def _set(control: Any, options: list[tuple[str, Any]]) -> None:
+    def _list(control: Any, nothing: str, columns: Sequence[str]) -> None:
+        options = [(nothing, _NONE), *map(_listed, columns)]
         if [*control.options] != options:
             control.options = options
 
@@ -267,8 +267,9 @@ def _said(value: Any) -> str:
     return clean(value, 40) if isinstance(value, str) else shown(value)
 
 
-def _as_list(value: Any) -> list[str]:
-    return [] if value is None else [*value] if isinstance(value, list) else [value]
+def _listed(column: str) -> tuple[str, tuple[str]]:
+    """A column in a list: its name shortened, and what stands for it."""
+    return clean(column, _MOST_OF_A_NAME) or "(no name)", (column,)
 
 
 def _line(line: str) -> str:

@@ -39,6 +39,7 @@ class Runs:
         self._waiting: deque[Run] = deque()  # for the places below the form
         self._shown: Run | None = None
         self._turn = threading.Condition()  # runs are started in the main thread, and end in the painter's
+        self._comparing = threading.Lock()
         self._list = widgets.Dropdown(description="run", options=[])
         self._list.layout.width, self._list.style.description_width = "auto", "auto"
         self._said = widgets.HTML()
@@ -122,14 +123,15 @@ class Runs:
         self._said.value = ""
 
     def _compare(self) -> None:
-        """Show the runs side by side."""
+        """Show the runs side by side; the last word is that of the last call, whichever thread's it is."""
         if not self._handles:
             return
-        ended = self._ended()
-        words = {"text/html": attempts_html(ended), "text/plain": attempts_text(ended)}
-        self._handles["table"].update(words, raw=True)
-        data, metadata = picture(ended)
-        self._handles["curves"].update(data, raw=True, metadata=metadata)
+        with self._comparing:
+            ended = self._ended()
+            words = {"text/html": attempts_html(ended), "text/plain": attempts_text(ended)}
+            self._handles["table"].update(words, raw=True)
+            data, metadata = picture(ended)
+            self._handles["curves"].update(data, raw=True, metadata=metadata)
 
     def _ended(self) -> list[Attempt]:
         return [attempt for attempt in self.attempts if attempt.run.done.is_set()]

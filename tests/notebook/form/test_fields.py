@@ -73,7 +73,7 @@ def test_help_is_seen_in_its_first_clause_and_opened_for_the_rest() -> None:
     assert first_clause("Passes over the rows; 3 is usual.") == ("Passes over the rows; 3 is usual.", "")
     long = "Which column it is: " + "very " * 30 + "long."
     assert first_clause(long) == ("Which column it is", long.partition(": ")[2])
-    assert "1 to 1,000 · default 5" in note_html(find("epochs"), 5)
+    assert "0 to 4,294,967,295 · default 5" in note_html(find("seed"), 5)
 
 
 @pytest.mark.parametrize("name", ["text", "label"])

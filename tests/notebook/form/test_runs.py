@@ -34,16 +34,18 @@ def opened(kernel: Kernel, code: str) -> Reply:
 
 
 def test_runs_are_started_listed_used_and_deleted(ready: Kernel) -> None:
-    opened(ready, "form = gpt_magic.form(toy, output='clf', **given)\nform")
+    reply = opened(ready, "form = gpt_magic.form(toy, output='clf', **given)\nform")
     opened(ready, "form.start()\nform.start()")
     assert said(ready, "clf") != ""  # the name stands for the run until it has ended
     assert said(ready, "[a.run.wait(100) for a in form.runs.attempts], form.runs.idle(30)") == "[True, True] True"
     assert said(ready, "clf is form.runs.attempts[1].run.result") == "True"
     assert said(ready, "[a.settings for a in form.runs.attempts]").count("learning_rate = 0.01") == 2
+    assert sum("image/png" in o.get("data", {}) for o in reply.outputs) == 2  # a plot, and the curves of both
     opened(ready, "form.runs.choose(1); form.runs.use()")
     assert said(ready, "clf is form.runs.attempts[0].run.result") == "True"
     opened(ready, "form.runs.show_again(); form.runs.delete()")
     assert said(ready, "[a.number for a in form.runs.attempts]") == "[2]"
+    assert sum("image/png" in o.get("data", {}) for o in reply.outputs) == 1  # its plot; there is nothing to compare
 
 
 def test_the_form_writes_the_cell_that_does_the_same(ready: Kernel) -> None:
