@@ -22,17 +22,8 @@ GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
 # What most runs leave alone; the form folds it away, with the groups machine and output.
 RARE = (
     *("valid", "split", "style", "template", "missing", "truncate", "dropout", "repeat", "max_steps", "accumulate"),
-    *(
-        "checkpointing",
-        "optimizer",
-        "weight_decay",
-        "grad_clip",
-        "class_weights",
-        "eval_every",
-        "log_every",
-        "calibrate",
-    ),
-    "sample_tokens",
+    *("checkpointing", "optimizer", "weight_decay", "grad_clip", "class_weights", "eval_every", "log_every"),
+    *("calibrate", "sample_tokens"),
 )
 
 # What transformers, scikit-learn and habit call an option, where the name is too different to be a near miss.

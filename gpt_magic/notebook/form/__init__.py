@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.options import Options
+from gpt_magic.options import Options, signature
 
 if TYPE_CHECKING:
     from gpt_magic.notebook.form.board import Form
@@ -31,6 +31,9 @@ def form(data: Any = None, **options: Any) -> "Form":
     start = defaults().copy_with(data=data, **options)
     name = data if isinstance(data, str) else name_of(data, shell.user_ns, _cell(shell)) if shell is not None else ""
     return open_form(start, name, shell)
+
+
+form.__signature__ = signature()  # type: ignore[attr-defined]
 
 
 def open_form(start: Options, name: str, shell: Any) -> "Form":

@@ -1,5 +1,6 @@
 """The form: options as fields, what a run of them would do, and the runs that were made of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
@@ -214,14 +215,18 @@ class Form:
             self.fields[name].mark(str(looked.error) if name == wrong else "")
         if looked.error is not None:
             self._report.value = frame(f"\u2717 {say(looked.error, 400)}")
-        elif looked.preflight is not None:
-            self._report.value = preflight_html(looked.preflight)
         if looked.prepared is not None:
-            self.rate.follow(looked.prepared.settings, len(looked.prepared.train))
+            from gpt_magic.notebook.form.pace import time_words
+
+            prepared, said = looked.prepared, looked.prepared.preflight
+            time = time_words(looked.options, prepared, self.runs.attempts)
+            self._report.value = preflight_html(replace(said, facts=[*said.facts, ("time", time)]))
+            self.rate.follow(prepared.settings, len(prepared.train))
 
     def _ended(self, run: Run) -> None:
         if (tried := run.progress().tried) is not None:
             self.rate.show_trials(tried)
+        self._ask()  # its pace is known now
 
     def _doing(self, what: str) -> None:
         if self.looked is None:  # later the last report stands until there is a newer one

@@ -10,7 +10,6 @@ from gpt_magic.data.sources import read_table
 from gpt_magic.engine.events import Phase, StopRequested
 from gpt_magic.errors import GptMagicError, in_one_line
 from gpt_magic.options import Options, find, table
-from gpt_magic.summary import Preflight
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +38,7 @@ class Looked:
         task: the task that the columns mean; empty when they mean none.
         roles: role -> column in use.
         found: the roles that were found by name.
-        preflight: what a run would do; None when it could do nothing.
-        prepared: all that a run would begin with, for what else is shown of it.
+        prepared: what a run would begin with, its pre-flight among it; None when it could not begin.
         error: why not.
     """
 
@@ -49,7 +47,6 @@ class Looked:
     task: str = ""
     roles: dict[str, str] = field(default_factory=dict)
     found: tuple[str, ...] = ()
-    preflight: Preflight | None = None
     prepared: "Prepared | None" = None
     error: GptMagicError | None = None
 
@@ -171,7 +168,6 @@ class Looker:
                 tell(event.name)
 
         looked.prepared = prepare(options.copy_with(dry_run=True), data, name, emit, check, encoding)
-        looked.preflight = looked.prepared.preflight
 
     def _kept(self, what: str, sight: Any, make: Callable[[], Any]) -> Any:
         if what in self._read and self._read[what][0] == sight:

@@ -149,6 +149,10 @@ class Written(Field):
     def _show(self, value: Any) -> None:
         self._line.value = "" if value is None else self._text(value)
 
+    def hint(self, text: str) -> None:
+        """Show, where nothing is written, what that comes to."""
+        self._line.placeholder = text
+
     def type(self, text: str) -> None:
         """Write into the field as a user does, and tell of it."""
         self._line.value = text

@@ -68,6 +68,7 @@ class Rate:
         from gpt_magic.notebook.form.pictures import image, schedule_png
 
         self._set(settings.learning_rate)
+        self._field.hint(f"{settings.learning_rate:g}")
         if settings.steps < 2:
             self._picture.value = self._words.value = ""
             return

@@ -34,6 +34,7 @@ def made(small: Any) -> Any:
 def test_the_report_says_what_a_run_would_do_and_follows(made: Any) -> None:
     assert "72 to train, 8 to validate" in made.report
     assert "15 steps" in made.report
+    assert "known here once a run from this base has made a few steps" in made.report
     typed(made, epochs=5)
     assert "25 steps" in made.report
     typed(made, valid_fraction=0.5, epochs=3)
@@ -49,7 +50,7 @@ def test_what_cannot_be_is_said_at_its_field_in_the_words_of_the_run(made: Any) 
     typed(made, max_length=None)
     assert made.fields["max_length"].problem == ""
     typed(made, epochs=0)
-    assert made.fields["epochs"].problem == "epochs = 0: must be a whole number from 1 to 1,000"
+    assert made.fields["epochs"].problem == "epochs = 0: must be a whole number from 1 to 1,000 or auto"
     assert made.start() is None
     assert made.runs.attempts == []
     typed(made, epochs=3)

@@ -41,6 +41,7 @@ def test_runs_are_started_listed_used_and_deleted(ready: Kernel) -> None:
     assert said(ready, "clf is form.runs.attempts[1].run.result") == "True"
     assert said(ready, "[a.settings for a in form.runs.attempts]").count("learning_rate = 0.01") == 2
     assert sum("image/png" in o.get("data", {}) for o in reply.outputs) == 2  # a plot, and the curves of both
+    assert said(ready, "form.idle(60), 'tokens a second of run 2' in form.report") == "True True"
     opened(ready, "form.runs.choose(1); form.runs.use()")
     assert said(ready, "clf is form.runs.attempts[0].run.result") == "True"
     opened(ready, "form.runs.show_again(); form.runs.delete()")
