@@ -5,16 +5,15 @@ autocast, frozen parameters, another optimizer) is counted without being known h
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.job import Job, Passes
@@ -24,7 +23,6 @@ from gpt_magic.engine.step import pass_losses, step_passes
 
 _KEPT = 18  # numbers that a block keeps of a token for its backward pass, in units of its width; roughly
 _EPOCHS = 20  # whose steps are looked at; every one is shuffled anew
-_DEVICE = torch.ops.prim.device.default
 _WINDOW = 16_384  # rows of an evaluation that are looked at
 
 
@@ -71,21 +69,9 @@ def rehearse(
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
     """
-    need, checkpointing = _rehearsed(load, work, device, valid, read_together)
-    if checkpointing:  # what torch makes of an operation that it has not seen before keeps a recomputed block alive
-        need, _ = _rehearsed(load, work, device, valid, read_together)
-    return need
+    from torch._subclasses.fake_tensor import FakeTensorMode
 
-
-def _rehearsed(
-    load: Callable[[], nn.Module],
-    work: Callable[[nn.Module], Job],
-    device: torch.device,
-    valid: Encoded | None,
-    read_together: int,
-) -> tuple[Need, bool]:
-    """What one rehearsal counts, and whether its blocks were computed twice; the arguments as for `rehearse`."""
-    with _Counted(allow_non_fake_inputs=True) as held:
+    with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
         with device:
             model = load()
         weights = held.now
@@ -118,7 +104,7 @@ def _rehearsed(
     # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
     # the best weights is made and the old one is still there.
     beside = max(step, gradients + update, look, copies)
-    return Need(weights, gradients, state, copies, max(beside - gradients, 0)), job.passes.checkpointing
+    return Need(weights, gradients, state, copies, max(beside - gradients, 0))
 
 
 def largest_pass(job: Job) -> tuple[list[int], bool]:
@@ -166,15 +152,15 @@ class _Most:
     bytes: int = 0
 
 
-class _Counted(FakeTensorMode):  # type: ignore[no-untyped-call]
-    """Within it tensors have no data; counts the bytes that those which are alive would have.
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors made within it that are still alive.
 
     Attributes:
         now: bytes alive.
     """
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**how)
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self._peak = 0
         self._alive: set[int] = set()
 
@@ -187,14 +173,12 @@ class _Counted(FakeTensorMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(
         self,
-        func: Any,
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, object] = MappingProxyType({}),
-    ) -> object:
-        if func is _DEVICE:  # most of the calls, from within torch
-            return args[0].fake_device
-        out = super().__torch_dispatch__(func, types, args, kwargs)
+        operation: Any,
+        types: Any,  # torch's protocol
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        out = operation(*args, **(kwargs or {}))
         for made in out if isinstance(out, tuple | list) else (out,):
             if isinstance(made, Tensor):
                 self._take(made.untyped_storage())

@@ -17,6 +17,7 @@ from gpt_magic.engine.checkpoint import random_state, restore_random_state
 from gpt_magic.engine.events import Control, Emit, Event, Phase, Stepped, Trial, Tried, Warned
 from gpt_magic.engine.job import Job, Settings
 from gpt_magic.engine.loop import train
+from gpt_magic.engine.parts import put_back, trained
 from gpt_magic.engine.schedule import USUAL_EPOCHS
 from gpt_magic.engine.step import pass_losses, step_passes
 from gpt_magic.errors import TrainingError
@@ -225,9 +226,9 @@ def _left_as_it_was(job: Job) -> Iterator["_Back"]:
 class _Back:
     def __init__(self, job: Job) -> None:
         self.model, self.random, self.training = job.model, random_state(), job.model.training
-        self.weights = {name: value.detach().clone() for name, value in job.model.state_dict().items()}
+        self.weights = {name: value.detach().clone() for name, value in trained(job.model)}
 
     def __call__(self) -> None:
-        self.model.load_state_dict(self.weights)
+        put_back(self.model, self.weights)
         self.model.train(self.training)
         restore_random_state(self.random)
