@@ -23,7 +23,7 @@ GROUPS = ("data", "model", "training", "evaluation", "machine", "output")
 RARE = (
     *("valid", "split", "style", "template", "missing", "truncate", "dropout", "repeat", "max_steps", "accumulate"),
     *("checkpointing", "optimizer", "weight_decay", "grad_clip", "class_weights", "eval_every", "log_every"),
-    *("calibrate", "sample_tokens"),
+    *("calibrate", "sample_tokens", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "merge"),
 )
 
 # What transformers, scikit-learn and habit call an option, where the name is too different to be a near miss.

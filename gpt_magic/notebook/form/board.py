@@ -184,6 +184,7 @@ class Form:
         try:
             self._newest.ask(self.options())
         except GptMagicError as error:
+            self._newest.forget()  # what it finds is of other settings than these
             self._report.value = frame(f"\u2717 {say(error, 400)}")
 
     # What is found, in the form's own thread

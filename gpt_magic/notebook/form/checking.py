@@ -79,6 +79,12 @@ class Newest:
                 self._thread.start()
             self._wake.notify_all()
 
+    def forget(self) -> None:
+        """End what is being done, and begin nothing until something is asked for."""
+        with self._wake:
+            self._asked = None
+            self._number += 1
+
     def idle(self, seconds: float) -> bool:
         """Wait until all that was asked for is done; whether it is."""
         with self._wake:
@@ -87,8 +93,8 @@ class Newest:
     def close(self) -> None:
         """Begin nothing more, and end what is being done."""
         with self._wake:
-            self._closed, self._asked = True, None
-            self._number += 1
+            self._closed = True
+            self.forget()
             self._wake.notify_all()
 
     def _loop(self) -> None:

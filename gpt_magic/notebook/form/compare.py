@@ -9,7 +9,7 @@ from gpt_magic.errors import clean
 from gpt_magic.notebook.cards import scores_html, scores_text
 from gpt_magic.notebook.form.pictures import overlay_png
 from gpt_magic.notebook.form.wording import given
-from gpt_magic.notebook.markup import clock, frame, say, title
+from gpt_magic.notebook.markup import frame, say, title
 from gpt_magic.options import Options
 from gpt_magic.run import Run
 from gpt_magic.summary import Scores
@@ -84,11 +84,6 @@ def _scores(attempts: Sequence[Attempt]) -> Scores:
 def _values(columns: Sequence[str], scores: Scores | None, row: int) -> list[float | None]:
     known: Mapping[str, float | None] = dict(zip(scores.columns, scores.rows[row][1], strict=True)) if scores else {}
     return [known.get(column) for column in columns]
-
-
-def times(attempts: Sequence[Attempt]) -> str:
-    """How long each run took."""
-    return ", ".join(f"{a.number}: {clock(a.run.progress().elapsed)}" for a in attempts)
 
 
 def label(attempt: Attempt) -> str:

@@ -24,7 +24,9 @@ from gpt_magic.notebook.plot import BLUE, GREEN, GREY, PURPLE, VERMILION, own_st
 from gpt_magic.recorder import Progress
 
 _DPI = 100
-_LINES = [(c, d) for d in ("-", (0, (5, 2)), (0, (1.5, 1.5))) for c in (BLUE, VERMILION, GREEN, PURPLE)]
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
+_DASHES = ("-", (0, (6, 3)), (0, (2, 3)))  # three with four colours: twelve runs differ, and one under another is seen
+_APART = 12  # points between two numbers at the ends of curves
 
 
 def schedule_png(steps: Sequence[int], rates: Sequence[float]) -> bytes:
@@ -49,29 +51,42 @@ def overlay_png(runs: Sequence[tuple[int, Progress]]) -> bytes:
     """
     figure, axes = _axes(720, 260, left=54, right=34)
     with mpl.rc_context(own_style()):
-        highest = []
+        seen: list[float] = []
+        ends = []
         for place, (number, progress) in enumerate(runs):
-            colour, dashes = _LINES[place % len(_LINES)]
+            colour, dashes = _COLOURS[place % len(_COLOURS)], _DASHES[place % len(_DASHES)]
             curve = Curve(curves.smoothing_window(progress.steps))
             curve.extend(progress.steps_log)
             x, y = curves.thin(np.array(curve.steps), np.array(curve.smoothed))
             axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.8)
             steps, losses = curves.finite(progress.evaluations, "loss")
             axes.plot(steps, losses, color=colour, linestyle="none", marker="D", markersize=5, markerfacecolor="none")
-            ends = [value for value in (*y[-1:], *losses[-1:]) if math.isfinite(value)]
-            if ends:
-                axes.annotate(
-                    str(number), (x[-1], y[-1]), (6, 0), textcoords="offset points", color=colour, fontsize=10,
-                    fontweight="bold", va="center", annotation_clip=False, parse_math=False,
-                )  # fmt: skip
-            highest += [*y[len(y) // 20 :], *losses]
-        top = float(np.quantile(highest, 0.98)) if highest else 1.0
-        low = min(highest, default=0.0)
+            seen += [*y[len(y) // 20 :], *losses]
+            if len(y):
+                ends.append((float(y[-1]), float(x[-1]), number, colour))
+        low, top = (min(seen), float(np.quantile(seen, 0.98))) if seen else (0.0, 1.0)
         axes.set_ylim(max(0.0, low - 0.1 * (top - low)), top + 0.1 * (top - low) or 1)
+        _number(axes, ends)
         axes.set_xlabel("step", color=GREY, fontsize=8.5, labelpad=2)
         axes.set_ylabel("loss", color=GREY, fontsize=9, fontweight="bold", rotation=0, ha="left", va="bottom")
         axes.yaxis.set_label_coords(0, 1.03)
         return _png(figure)
+
+
+def _number(axes: Axes, ends: Sequence[tuple[float, float, int, str]]) -> None:
+    """Write the number of each run at the end of its curve, none over another.
+
+    Args:
+        ends: loss and step of each end, its run's number and colour.
+    """
+    lowest = -math.inf
+    for loss, step, number, colour in sorted(ends):
+        at = float(axes.transData.transform((step, loss))[1]) * 72 / _DPI
+        lowest = max(at, lowest + _APART)
+        axes.annotate(
+            str(number), (step, loss), (7, lowest - at), textcoords="offset points", color=colour, fontsize=10,
+            fontweight="bold", va="center", annotation_clip=False, parse_math=False,
+        )  # fmt: skip
 
 
 def image(png: bytes, words: str, width: int) -> str:

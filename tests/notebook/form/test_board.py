@@ -56,6 +56,18 @@ def test_what_cannot_be_is_said_at_its_field_in_the_words_of_the_run(made: Any) 
     typed(made, epochs=3)
 
 
+def test_a_look_that_ends_late_takes_no_mark_back(made: Any) -> None:
+    made.fields["epochs"].show(4)
+    made.changed("epochs")
+    made.fields["epochs"].show(0)
+    made.changed("epochs")
+    looked(made)
+    time.sleep(0.5)
+    assert made.fields["epochs"].problem in made.report
+    assert "epochs = 0" in made.report
+    typed(made, epochs=3)
+
+
 @pytest.mark.parametrize(
     ("task", "among", "never"),
     [
