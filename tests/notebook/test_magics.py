@@ -153,7 +153,7 @@ def test_config_is_used_by_the_next_run_and_a_line_goes_before_it(shell: Interac
 @pytest.mark.parametrize(
     ("bad", "line"),
     [
-        ("epochs = 0", "epochs = 0: must be a whole number from 1 to 1,000"),
+        ("epochs = 0", "epochs = 0: must be a whole number from 1 to 1,000 or auto"),
         ("schedule = 'cosin'", "schedule = 'cosin': must be one of linear, cosine, constant (did you mean 'cosine'?)"),
         ("epohcs = 3", "no option 'epohcs' (did you mean 'epochs'?)"),
         ("valid_fraction = 20", "valid_fraction = 20: must be a number from 0 to 0.5"),
@@ -182,7 +182,7 @@ def test_config_lists_the_options(shell: InteractiveShell, capsys: pytest.Captur
 def test_a_bad_default_in_a_config_file_is_said_and_left_out() -> None:
     shell = new_shell({"GptMagic": {"epochs": 0, "batch_size": 4, "max_steps": 2}})
     with pytest.warns(
-        UserWarning, match="^c.GptMagic.epochs = 0: must be a whole number from 1 to 1,000; it is left out$"
+        UserWarning, match="^c.GptMagic.epochs = 0: must be a whole number from 1 to 1,000 or auto; it is left out$"
     ):
         run(shell, "%load_ext gpt_magic")
     defaults = next(item for item in shell.configurables if isinstance(item, GptMagic))

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from gpt_magic.prepare import Prepared
 
 _ENOUGH = 5  # steps of an earlier run, below which its pace says little
-_MATTERS = ("base", "device", "precision", "threads", "optimizer")  # to the pace, beside the tokens
+_MATTERS = (
+    "base",
+    "train",
+    "device",
+    "precision",
+    "threads",
+    "optimizer",
+    "checkpointing",
+)  # to the pace, beside tokens
 
 
 def time_words(options: Options, prepared: "Prepared", attempts: Sequence[Attempt]) -> str:

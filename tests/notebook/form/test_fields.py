@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from traitlets import Float, Int
 
@@ -28,7 +28,7 @@ def field(name: str) -> Any:
 def test_what_a_field_shows_it_reads_again(name: str) -> None:
     made = field(name)
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
     @given(value=values_of(name))
     def check(value: Any) -> None:
         options = Options()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 from traitlets import Bool, Enum, Float, Int, List, Unicode
@@ -85,8 +85,8 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
     if isinstance(trait, List):
         return st.lists(texts(), min_size=1, max_size=3)
     if isinstance(trait, Unicode):
-        listed = st.sampled_from(choices(trait)) if choices(trait) else st.nothing()
-        return st.one_of(texts(), listed)
+        some = [text for text in (*choices(trait), "top:3", "any text") if takes(name, text)]
+        return st.one_of(st.sampled_from(some), texts() if "any text" in some else st.nothing())
     return of_union(trait)
 
 
@@ -102,19 +102,20 @@ def of_union(trait: Any) -> st.SearchStrategy[Any]:
         st.floats(1e-6, 1.0),
     )
     name = next(name for name, other in table().items() if other is trait)
+    return wide.filter(lambda value: takes(name, value))
 
-    def taken(value: Any) -> bool:
-        try:
-            Options().put(name, value)
-        except OptionError:
-            return False
-        return True
 
-    return wide.filter(taken)
+def takes(name: str, value: Any) -> bool:
+    """Whether an option takes a value."""
+    try:
+        Options().put(name, value)
+    except OptionError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", list(table()))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
 @given(drawn=st.data())
 def test_every_option_comes_back_from_the_cell_and_from_the_call(name: str, drawn: st.DataObject) -> None:
     options, defaults = Options(), Options()
@@ -124,7 +125,7 @@ def test_every_option_comes_back_from_the_cell_and_from_the_call(name: str, draw
     same(options, from_python(as_python(options, defaults, SPACE), defaults))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, suppress_health_check=[*HealthCheck])
 @given(drawn=st.data())
 def test_all_options_at_once_come_back_whatever_the_defaults_are(drawn: st.DataObject) -> None:
     options, defaults = Options(), Options()
