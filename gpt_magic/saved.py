@@ -207,7 +207,8 @@ def _progress(record: dict[str, Any]) -> Progress:
     evaluations = tuple(Evaluated(**evaluation) for evaluation in record["evaluations"])
     samples = tuple(Sampled(one["step"], tuple(_pairs(one["texts"]))) for one in record.get("samples", ()))
     tried = tried_from(record["tried"]) if record.get("tried") else None
-    return Progress(**{**record, "steps_log": steps, "evaluations": evaluations, "samples": samples, "tried": tried})
+    read = {"steps_log": steps, "evaluations": evaluations, "samples": samples, "tried": tried}
+    return Progress(**{**record, **read, "warnings": tuple(record.get("warnings", ()))})
 
 
 def _pairs(items: list[list[Any]]) -> list[tuple[Any, Any]]:

@@ -80,7 +80,10 @@ def _accumulate(job: Job, cut: Sequence[Sequence[int]], step: int) -> float:
     targets = (job.train.targets[row] for rows in cut for row in rows)
     # Rows that all weigh nothing teach nothing: their sum is 0 whatever it is divided by.
     total = float(sum(job.objective.weights(target).sum() for target in targets)) or 1.0
-    return sum(_one_pass(job, rows, total, step) for rows in cut)
+    loss = 0.0
+    for rows in cut:  # in the traceback of a failure a generator would keep the job alive
+        loss += _one_pass(job, rows, total, step)
+    return loss
 
 
 def _one_pass(job: Job, rows: Sequence[int], total: float, step: int) -> float:

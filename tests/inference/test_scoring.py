@@ -22,7 +22,7 @@ def one_by_one(model: Any, ids: list[np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("hidden", [hidden_packed, hidden_padded])
 @pytest.mark.parametrize(("rows", "seed"), [(1, 0), (2, 1), (90, 2)])
 def test_rows_of_any_length_keep_their_order(rows: int, seed: int, hidden: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(scoring, "_ROWS_A_PASS", 7)
+    monkeypatch.setattr(scoring, "ROWS_A_PASS", 7)
     model, ids = tiny_gpt2(seed=seed), random_rows(rows, seed).ids
     scores = score_last(model, ids, logits, hidden)
     assert (scores.dtype, scores.shape) == (np.float32, (rows, 3))
@@ -51,7 +51,7 @@ def test_any_head_and_half_precision_weights_give_float32() -> None:
 
 
 def test_a_check_ends_the_work_between_two_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "_ROWS_A_PASS", 2)
+    monkeypatch.setattr(scoring, "ROWS_A_PASS", 2)
     model, seen = tiny_gpt2().train(), []
 
     def check() -> None:

@@ -269,7 +269,15 @@ def test_the_losses_of_a_run_are_those_of_transformers(style: str) -> None:
     model, tokenizer = base()
     train, valid = table(style), table(style, rows=9).iloc[3:]
     run = gpt_magic.finetune(
-        train, valid=valid, base=(model, tokenizer), max_steps=2, batch_size=8, accumulate=3, warmup=0, quiet=True
+        train,
+        valid=valid,
+        base=(model, tokenizer),
+        max_steps=2,
+        batch_size=8,
+        accumulate=3,
+        warmup=0,
+        quiet=True,
+        precision="fp32",
     )
     nats, tokens = plain_nats(model, plain_tokens(style, train, tokenizer))
     assert run.history["loss"][0] == pytest.approx(nats / tokens, abs=2e-5)
