@@ -98,7 +98,7 @@ def quality(cell: Wanted, data: LabelledSet) -> Cell:
         **{metric: getattr(scored, metric) for metric in METRICS},
         "cpu_seconds": round(took, 2),
         "learning_rate": float(tuned.history["learning_rate"].max()),
-        "trained": dict(tuned.summary.facts)["trained"],
+        "parameters": dict(tuned.summary.facts)["trained"],
     }
 
 
