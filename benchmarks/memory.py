@@ -51,6 +51,7 @@ def cell(shape: str, kind: str, longest: int, batch: int, dropout: float, checkp
     from gpt_magic.engine.loop import train
     from gpt_magic.engine.precision import choose_machine
     from gpt_magic.engine.rehearsal import rehearse
+    from gpt_magic.engine.vocabulary import leave_out_unused, used_rows
 
     rows, objective = data(shape, kind, longest, batch)
     settings = Settings(
@@ -58,6 +59,8 @@ def cell(shape: str, kind: str, longest: int, batch: int, dropout: float, checkp
     )  # fmt: skip
 
     def work(model: Any) -> Job:
+        if (used := used_rows(model, rows)) is not None:  # as a run does
+            leave_out_unused(model, used)
         return Job(model, objective, rows, settings, choose_machine("cpu", "fp32"))
 
     need = rehearse(lambda: load(shape, kind, dropout), work, torch.device("cpu"))

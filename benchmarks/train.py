@@ -44,6 +44,7 @@ from gpt_magic.engine.job import Job, Settings
 from gpt_magic.engine.kernels import _onednn, has_onednn
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.precision import choose_machine
+from gpt_magic.engine.vocabulary import leave_out_unused, put_unused_back, used_rows
 from gpt_magic.tasks.classify import Classify
 from gpt_magic.tasks.language import Learned, NextToken, encode
 
@@ -161,8 +162,12 @@ def ours(precision: str, work: Work, steps: int) -> tuple[list[Timed], list[floa
             times.append((event.tokens, *clock.lap()))
             losses.append(event.loss)
 
+    if (used := used_rows(work.model, work.rows)) is not None:  # as a run does
+        leave_out_unused(work.model, used)
     with kept_heap():
+        clock.start()
         outcome = train(job, hear, Control())
+    put_unused_back(work.model)
     if outcome.error is not None:
         raise outcome.error
     return times, losses

@@ -74,7 +74,8 @@ def _smaller(settings: Settings) -> Settings | None:
 def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
     """What the run holds, from memory where the same was asked before: a cell is often run again."""
     shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
-    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes)
+    used = None if learner.used is None else len(learner.used)
+    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes, used)
     key = hashlib.sha256(repr(how).encode()).digest()
     if key not in _SEEN:
         need = _rehearsed(task, base, learner, rows, machine, settings)

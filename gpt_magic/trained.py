@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from gpt_magic import store
@@ -10,6 +11,7 @@ from gpt_magic.engine.adapters import Lora, add_adapter, check_peft, large_layer
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.parts import Part, blocks_of, count, freeze, head_of, parse, thaw
 from gpt_magic.engine.trunk import can_keep, size
+from gpt_magic.engine.vocabulary import leave_out_unused, put_unused_back, used_rows
 from gpt_magic.errors import OptionError, listing, plural
 from gpt_magic.models.find import Base, shipped
 from gpt_magic.options import Options, find
@@ -29,6 +31,8 @@ class Learner:
         base: where peft finds the base, a hub id or a folder; None where nothing could.
         count: how many parameters are trained.
         keeps: whether what the frozen trunk makes of each row is kept, see `engine.trunk`.
+        used: of all that is trained, the rows of the embedding that have gradients, ``(used,)``, see
+            `engine.vocabulary`; None where its rows are not told apart.
     """
 
     part: Part
@@ -37,18 +41,22 @@ class Learner:
     base: str | None
     count: int = 0
     keeps: bool = False
+    used: np.ndarray | None = None
 
     def begin(self, model: Any) -> list[nn.Module]:
         """Leave of ``model`` only what is trained; the modules that compute without dropout."""
         if self.lora is not None:
             add_adapter(model, self.lora, self.base)
+        if self.used is not None:
+            leave_out_unused(model, self.used)
         return freeze(model, self.part) if self.part.freezes else []
 
     def end(self, model: Any) -> None:
         """Make ``model`` whole again, or leave the adapter in it."""
         if self.part.freezes:
             thaw(model)
-        elif self.lora is not None and self.merge:
+        put_unused_back(model)
+        if self.lora is not None and self.merge:
             merge_adapter(model)
 
 
@@ -114,7 +122,12 @@ def plan_learner(
     some, _ = count(model)
     learner = replace(learner, count=some)
     if learner.part.kind == "all":
-        return learner, [("trained", f"all {every:,} parameters")]
+        used = used_rows(model, train)
+        said = f"all {every:,} parameters"
+        if used is not None:
+            others = model.get_input_embeddings().num_embeddings - len(used)
+            said += f"; no gradients for {others:,} rows of the embedding that no training text uses"
+        return replace(learner, used=used), [("trained", said)]
     facts = [("trained", f"{some:,} of {every:,} parameters ({some / every:.2%}): {said}")]
     if not learner.part.freezes:
         return learner, facts

@@ -1,7 +1,7 @@
 """Rows of different lengths in flat arrays: no Python object a row, and the arrays may lie in a file."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -58,9 +58,13 @@ class Ragged(Sequence[np.ndarray]):
         """Values in each row, ``(rows,)``; the values are not looked at."""
         return _joined([np.diff(offsets) for _, offsets in self._pieces], np.int64)
 
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The values of all rows, some rows after others, ``(some, ...)`` each, as they are stored."""
+        return (values for values, _ in self._pieces)
+
     def flat(self) -> np.ndarray:
         """The values of all rows, ``(total, ...)``."""
-        return _joined([values for values, _ in self._pieces], self._dtype)
+        return _joined(list(self.pieces()), self._dtype)
 
     def _handed(self, row: np.ndarray) -> np.ndarray:
         return row if self._dtype is None else row.astype(self._dtype, copy=False)
@@ -98,6 +102,11 @@ def lengths(rows: Sequence[np.ndarray]) -> np.ndarray:
 def flat(rows: Sequence[np.ndarray]) -> np.ndarray:
     """The values of all rows, ``(total, ...)``."""
     return rows.flat() if isinstance(rows, Ragged) else np.concatenate(rows)
+
+
+def pieces(rows: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
+    """The values of all rows, some rows after others, ``(some, ...)`` each; nothing is copied."""
+    return rows.pieces() if isinstance(rows, Ragged) else rows
 
 
 def _joined(parts: list[np.ndarray], dtype: type | None) -> np.ndarray:
