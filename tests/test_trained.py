@@ -111,6 +111,25 @@ def test_every_task_gives_a_plain_model_of_which_only_the_part_has_changed(task:
 
 
 @pytest.mark.parametrize("task", ["classify", "tag", "extract", "generate", "words"])
+def test_of_the_whole_the_embedding_s_unused_rows_decay_alone(task: str, base: Path) -> None:
+    made = finetune(task, base, "all", weight_decay=0.5, schedule="constant", warmup=0)
+    said = dict(made.summary.facts)["trained"]
+    now = made.model.base_model.wte
+    assert type(now) is torch.nn.Embedding
+    was = GPT2LMHeadModel.from_pretrained(base).transformer.wte.weight
+    shares = now.weight.detach() / was
+    decayed = (shares.max(1).values - shares.min(1).values < 1e-5).sum()
+    if task in HEADS:
+        assert said.endswith(f"; no gradients for {decayed:,} rows of the embedding that no training text uses")
+        assert decayed > 7000
+        left = (1 - 1e-2 * 0.5) ** made.metrics["steps"]
+        assert float(shares[(shares - left).abs().max(1).values < 1e-4].shape[0]) == decayed
+    else:  # the head is the same matrix, and has gradients for all rows
+        assert "embedding" not in said
+        assert decayed < 100
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "extract", "generate", "words"])
 def test_kept_states_change_nothing(task: str, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = finetune(task, base, "top:1", precision="fp32")  # bf16 rounds what is computed within a step
     monkeypatch.setattr("gpt_magic.store.lacks_room", lambda need: "no room")
