@@ -30,7 +30,8 @@ XQUAD = HERE.parents[1] / "shared" / "data" / "xquad_en_24.json"
 NANO = Path(gpt_magic.__file__).resolve().parent / "models" / "nano"
 FOLDS = 3
 TUNING = {"epochs": 3, "batch_size": 16}  # everything else is gpt_magic's default, the learning rate too
-ALONE = {"valid_fraction": 0.0, "baselines": False, "quiet": True}  # the budget goes into training rows only
+# The budget goes into training rows only; the same number format on every processor.
+ALONE = {"valid_fraction": 0.0, "baselines": False, "quiet": True, "precision": "fp32"}
 CONTENDERS = {
     "extract nano": "nano, style = extract",
     "extract scratch": "its shape, random weights, extract",

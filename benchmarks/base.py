@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 EPOCHS = {"200": 10, "1000": 5, "all": 2}
 TUNING = {"max_length": 128, "batch_size": 16}  # everything else is gpt_magic's default, the learning rate too
-ALONE = {"valid_fraction": 0.0, "baselines": False, "quiet": True}  # the budget goes into training rows only
+# The budget goes into training rows only; the same number format on every processor.
+ALONE = {"valid_fraction": 0.0, "baselines": False, "quiet": True, "precision": "fp32"}
 TFIDF: dict[str, Any] = {"ngram_range": [1, 2], "sublinear_tf": True, "C": 10.0, "max_iter": 1000}
 CONTENDERS = {
     "nano": "nano, fine-tuned",
