@@ -72,7 +72,7 @@ def describe(data: Any) -> str:
     """How the report names ``data``."""
     if isinstance(data, str | Path):
         return Path(data).name if _exists(Path(data)) or is_file_name(str(data)) else str(data)
-    return f"a {type(data).__name__}"
+    return a_kind(data)
 
 
 def _frame(data: Any, what: str, say: Say) -> Any:
@@ -203,14 +203,19 @@ def _texts_elsewhere(files: Sequence[Path], parts: "Sequence[pd.DataFrame]") -> 
 
     In one file with the others it would be read as texts: 007 and True as they are written.
     """
-    import pandas as pd
-
-    kinds = [{name: pd.api.types.infer_dtype(part[name], skipna=True) for name in part.columns} for part in parts]
-    texts = {name for name in kinds[0] if any(kind[name] == "string" for kind in kinds)}
-    for place, (file, kind) in enumerate(zip(files, kinds, strict=True)):
-        other = [name for name in kind if name in texts and kind[name] not in ("string", "empty")]
+    found = [{name for name in part.columns if _holds_texts(part[name])} for part in parts]
+    for place, (file, part) in enumerate(zip(files, parts, strict=True)):
+        other = [name for name in set().union(*found) - found[place] if part[name].notna().any()]
         if other and suffix(file) in (".csv", ".tsv"):
             yield place, other
+
+
+def _holds_texts(column: "pd.Series[Any]") -> bool:
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.StringDtype):
+        return True  # also in a file, of which nothing is read here
+    return column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "string"
 
 
 def _checked(frame: "pd.DataFrame", what: str) -> "pd.DataFrame":

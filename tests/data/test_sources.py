@@ -292,6 +292,7 @@ def test_how_the_report_names_data() -> None:
     assert describe("folder/reviews.csv") == "reviews.csv"
     assert describe(pd.DataFrame()) == "a DataFrame"
     assert describe([{"a": 1}]) == "a list"
+    assert describe(datasets.Dataset.from_dict({"a": [1]}).to_iterable_dataset()) == "an IterableDataset"
 
 
 def test_texts_alone_are_a_table_of_one_column(tmp_path: Path) -> None:
@@ -358,9 +359,9 @@ def test_files_of_one_table_have_columns_of_one_kind(tmp_path: Path) -> None:
     """As if they stood in one file: what is digits only in one of them is read as the texts that the others have."""
     written(tmp_path, "a.csv", "text,label,n\nwords,x1,1\n")
     written(tmp_path, "b.csv", "text,label,n\n007,02,2\n8,,3\n")
-    written(tmp_path, "c.tsv", "text\tlabel\tn\n\tTrue\t4\n")
+    written(tmp_path, "c.tsv", "text\tlabel\tn\n\tTrue\t4\n\t\t5\n")
     frame = read_table(f"{tmp_path}/*")
     assert frame["text"].tolist()[:3] == ["words", "007", "8"]
-    assert frame["text"].isna().tolist() == [False, False, False, True]
-    assert frame["label"].fillna("-").tolist() == ["x1", "02", "-", "True"]
-    assert frame["n"].tolist() == [1, 2, 3, 4]
+    assert frame["text"].isna().tolist() == [False, False, False, True, True]
+    assert frame["label"].fillna("-").tolist() == ["x1", "02", "-", "True", "-"]
+    assert frame["n"].tolist() == [1, 2, 3, 4, 5]
