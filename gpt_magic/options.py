@@ -389,7 +389,8 @@ class Options(Configurable):
         """A new `Options` with the same values but for those given."""
         new = Options()
         for name, value in self.values().items():
-            setattr(new, name, value)
+            if name not in values:  # a trait compares what it gets with what it had, and tables do not compare
+                setattr(new, name, value)
         new.update(values)
         return new
 

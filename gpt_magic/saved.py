@@ -10,7 +10,7 @@ from typing import Any
 from gpt_magic.engine.adapters import adapted, base_of, check_peft
 from gpt_magic.engine.events import Evaluated, Sampled, Stepped
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
-from gpt_magic.errors import DataError, ModelError, markdown
+from gpt_magic.errors import DataError, ModelError, markdown, short
 from gpt_magic.models.find import SHIPPED, find_base, shipped
 from gpt_magic.models.load import quiet
 from gpt_magic.recorder import Progress, tried_from
@@ -29,13 +29,15 @@ def save(tuned: TunedModel, folder: str | Path) -> Path:
     """Write model, tokenizer, record and model card into ``folder``, which is made when it is not there.
 
     Raises:
-        DataError: the path is a file, or a folder with another README.md.
+        DataError: the path is empty, a file, or a folder with another README.md or adapter.
     """
-    path = Path(folder).expanduser()
+    path = _folder(folder)
     if path.is_file():
         raise DataError(f"cannot save into '{path}': it is a file, give a folder")
     if (path / _CARD).exists() and not (path / _RECORD).exists():
         raise DataError(f"cannot save into '{path}': it has a {_CARD} of its own; give a new folder")
+    if (path / _ADAPTER_FILES[0]).exists() and not (path / _RECORD).exists():
+        raise DataError(f"cannot save into '{path}': it has an adapter of its own; give a new folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         _clear(path, _MODEL_FILES if adapted(tuned.model) else _ADAPTER_FILES)
@@ -47,6 +49,17 @@ def save(tuned: TunedModel, folder: str | Path) -> Path:
     except OSError as error:
         raise DataError(f"cannot save into '{path}': {error.strerror or error}") from error
     return path
+
+
+def _folder(name: str | Path) -> Path:
+    """A path; ``Path("")`` would be the folder here.
+
+    Raises:
+        DataError: it is none.
+    """
+    if not isinstance(name, str | Path) or not str(name).strip():
+        raise DataError(f"{short(name)} names no folder: give its path, such as 'clf'")
+    return Path(name).expanduser()
 
 
 def _plain(tuned: TunedModel, auto_class: str) -> list[str]:
@@ -75,8 +88,9 @@ def load(folder: str | Path) -> TunedModel:
     Raises:
         ModelError: the folder is not there, was not written by gpt_magic, or is damaged; or it is an adapter, and
             its base is not found or peft is not installed.
+        DataError: the path is empty.
     """
-    path = Path(folder).expanduser()
+    path = _folder(folder)
     if not (path / _RECORD).is_file():
         what = f"the folder has no {_RECORD}, so gpt_magic did not write it" if path.is_dir() else "no such folder"
         raise ModelError(f"cannot load '{path}': {'this is a file, give its folder' if path.is_file() else what}")

@@ -53,6 +53,8 @@ def zero_shot(classes: Sequence[Hashable], **options: Any) -> "TunedWords":
     labels = list(plain_labels(pd.Series(given, dtype=object), "classes", "classes"))
     if len(set(labels)) < max(len(labels), 2):
         raise DataError(f"classes = {short(given)}: give two labels or more, each once")
+    if not all(str(label).strip() for label in labels):
+        raise DataError(f"classes = {short(given)}: a label without a character cannot be found behind a text")
     texts = settings.text if isinstance(settings.text, list) else [settings.text or "text"]
     columns = dict(zip(("text", SECOND_TEXT), texts, strict=False)) | {"label": settings.label or "label"}
     template = check_template(settings.template, columns["label"])

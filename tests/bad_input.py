@@ -301,6 +301,17 @@ VALUES = [
 ]
 TABLES = [
     Bad(
+        "a text for data",
+        "%%finetune\ndata = 'It was a dark and stormy night. ' * 100\ntask = 'generate'",
+        "DataError: data = 'It was a dark and stormy night. It was a dark and stormy... is a text, not the name of a "
+        "file: texts to learn from stand in a list, data = [text]",
+    ),
+    Bad(
+        "an empty name",
+        "%%finetune\ndata = ''",
+        "DataError: data = '' names nothing: give the path of a file, or a DataFrame without quotes",
+    ),
+    Bad(
         "a number for data",
         "%%finetune\ndata = 3",
         "DataError: data is an int: give a DataFrame, a list of dicts or of texts, a datasets.Dataset, or the "
@@ -727,6 +738,12 @@ GENERATE = [
         "OptionError: label is for task = 'classify'; to generate give text, or prompt and completion, or messages",
     ),
     Bad(
+        "two columns that could be the prompt",
+        "%finetune orders --task generate",
+        "DataError: which column is the prompt: 'instruction' or 'input'? Say prompt = 'instruction'",
+        "orders = riddles.set_axis(['instruction', 'output'], axis=1).assign(input='Be short.')",
+    ),
+    Bad(
         "completions for a classifier",
         "%finetune riddles --task classify --completion completion",
         "OptionError: completion is for task = 'generate'; to classify give text and label",
@@ -901,6 +918,27 @@ TAG = [
         "%finetune mixed",
         "DataError: data, row 0: the tag 'PER' in 'tags' has no B- or I- before it",
         "mixed = names.assign(tags=[['B-PER', 'O', 'PER']] * 12)",
+    ),
+    Bad(
+        "BIO written otherwise",
+        "%finetune scored",
+        "DataError: data: the tags in 'tags', such as 'B_PER', are BIO written otherwise: write 'B-PER', and 'O' for "
+        "what is no entity",
+        "scored = names.assign(tags=[['B_PER', 'O', 'B_PER']] * 12)",
+    ),
+    Bad(
+        "lists of tokens from a CSV file",
+        "%finetune names.csv",
+        "DataError: data, row 0: column 'tokens' holds a str, not a list of tokens; split it, as with .str.split(), or "
+        "keep lists in JSONL or Parquet",
+        "names.to_csv('names.csv', index=False)",
+    ),
+    Bad(
+        "entities as text",
+        "%finetune dumped",
+        "DataError: data, row 0: column 'entities' holds a str, not a list of entities such as {'start': 0, 'end': 5, "
+        "'label': 'PER'}",
+        "dumped = marked.assign(entities=marked.entities.astype(str))",
     ),
     Bad(
         "parts of speech",
@@ -1136,6 +1174,17 @@ PYTHON = [
         "clf.save('notes.txt')",
         "DataError: cannot save into 'notes.txt': it is a file, give a folder",
         "Path('notes.txt').touch()",
+    ),
+    Bad(
+        "no folder",
+        "clf.save('')",
+        "DataError: '' names no folder: give its path, such as 'clf'",
+    ),
+    Bad(
+        "a folder with the adapter of another tool",
+        "clf.save('adapter')",
+        "DataError: cannot save into 'adapter': it has an adapter of its own; give a new folder",
+        "Path('adapter').mkdir(); Path('adapter/adapter_config.json').touch()",
     ),
     Bad(
         "a folder that is not there",

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -237,3 +238,13 @@ def test_plain_values_are_json() -> None:
 def test_values_come_in_the_order_of_the_page() -> None:
     groups = [find(name).metadata["group"] for name in Options().values()]
     assert groups == sorted(groups, key=GROUPS.index)
+
+
+def test_a_table_takes_the_place_of_a_data_set_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    """As validation data do once they are read."""
+    options = Options()
+    options.update({"valid": datasets.Dataset.from_dict({"text": ["a"]}), "epochs": 2})
+    made = options.copy_with(valid=pd.DataFrame({"text": ["a"]}))
+    assert isinstance(made.valid, pd.DataFrame)
+    assert made.epochs == 2
+    assert not recwarn.list

@@ -30,6 +30,7 @@ def test_the_preflight_says_what_would_be_done() -> None:
     assert facts["validation"] == "random split of 10%, seed 42, by context"
     assert facts["questions"].startswith("36 about 18 contexts, answers marked in the context (style = 'extract'); ")
     assert facts["longest answer"] == "2 tokens"
+    assert " at most of " in facts["memory"]
     assert list(seen.warnings) == ["class_weights does nothing for task = 'answer'"]
 
 

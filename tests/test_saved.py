@@ -244,6 +244,25 @@ def test_the_readme_of_a_project_is_not_written_over(clf: TunedModel, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
+def test_the_adapter_of_another_tool_is_not_taken_along(clf: TunedModel, tmp_path: Path) -> None:
+    """Plain transformers would put it on the model."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(DataError) as caught:
+        clf.save(tmp_path)
+    assert str(caught.value) == f"cannot save into '{tmp_path}': it has an adapter of its own; give a new folder"
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter_config.json"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "''"), (" ", "' '"), (None, "None"), (3, "3")])
+def test_nothing_is_no_folder(name: Any, said: str, clf: TunedModel, monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (clf.save, gpt_magic.load):
+        with pytest.raises(DataError) as caught:
+            call(name)
+        assert str(caught.value) == f"{said} names no folder: give its path, such as 'clf'"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("make", "line"),
     [

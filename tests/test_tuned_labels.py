@@ -334,6 +334,7 @@ def test_before_training_it_is_the_zero_shot_model(wordy: TunedWords, tmp_path: 
         ("good", r"classes = \['good'\]: give two labels or more, each once"),
         (["good", "good"], r"classes = \['good', 'good'\]: give two labels or more, each once"),
         (["good", 1], "classes: column 'classes' mixes labels of kind int and str"),
+        (["good", " "], r"classes = \['good', ' '\]: a label without a character cannot be found behind a text"),
     ],
 )
 def test_zero_shot_needs_labels_to_choose_from(classes: Any, line: str) -> None:

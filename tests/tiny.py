@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2ForTokenClassification, GPT2LMHeadModel
+from transformers import (
+    GPT2Config,
+    GPT2ForQuestionAnswering,
+    GPT2ForSequenceClassification,
+    GPT2ForTokenClassification,
+    GPT2LMHeadModel,
+)
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Job, Settings
@@ -38,6 +44,12 @@ def tiny_tagger(tags: int = 5, seed: int = 0, dropout: float = 0.0, **config: An
     return GPT2ForTokenClassification(shape).eval()
 
 
+def tiny_extractor(seed: int = 0, dropout: float = 0.0, **config: Any) -> GPT2ForQuestionAnswering:
+    """The same with a head for the start and the end of an answer."""
+    torch.manual_seed(seed)
+    return GPT2ForQuestionAnswering(_config(dropout, **config)).eval()
+
+
 def _config(dropout: float, **config: Any) -> GPT2Config:
     shape = {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 64, "vocab_size": VOCABULARY}
     drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
@@ -55,6 +67,20 @@ def random_rows(rows: int, seed: int, longest: int = 40, classes: int = 3) -> En
         targets=[np.array([number]) for number in rng.integers(0, classes, rows)],
         index=list(range(rows)),
     )
+
+
+def random_contexts(rows: int, seed: int, longest: int = 40) -> Encoded:
+    """Rows of random tokens with the start and the end of an answer among their later ones, which are scored."""
+    rng = np.random.default_rng(seed)
+    ids, scored, targets = [], [], []
+    for length in rng.integers(2, longest + 1, rows).tolist():
+        at = np.arange(int(rng.integers(0, length - 1)), length)
+        target = np.zeros((len(at), 3), dtype=np.int8)
+        target[0, 0] = target[rng.integers(0, len(at)), 1] = target[rng.integers(0, len(at)), 2] = 1
+        ids.append(rng.integers(0, PAD, length).astype(np.int32))
+        scored.append(at)
+        targets.append(target)
+    return Encoded(ids=ids, scored=scored, targets=targets, index=list(range(rows)))
 
 
 def random_sequences(rows: int, seed: int, longest: int = 40, share: float = 0.7) -> list[Learned]:

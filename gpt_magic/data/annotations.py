@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpt_magic.data.checks import rows
-from gpt_magic.data.schemes import TagCount
+from gpt_magic.data.schemes import TagCount, marked_otherwise
 from gpt_magic.errors import DataError, a_kind, short
 
 _KEYS = ("start", "end", "label")
@@ -38,7 +38,7 @@ def plain_tags(cell: Any, column: str, where: str) -> list[str]:
 
 
 def check_tags(count: TagCount, row: Any, column: str, what: str) -> None:
-    """Raise `DataError` when types stand with and without a prefix, or there is nothing but bare types.
+    """Raise `DataError` when types stand with and without a prefix, hold one, or there is nothing but bare types.
 
     Args:
         count: of all tags of a table.
@@ -48,6 +48,12 @@ def check_tags(count: TagCount, row: Any, column: str, what: str) -> None:
         return
     if count.prefixes != {""}:
         raise DataError(f"{what}, {rows([row])}: the tag {short(count.bare)} in {column!r} has no B- or I- before it")
+    if otherwise := marked_otherwise(count.types):
+        tag, written = map(short, otherwise)
+        raise DataError(
+            f"{what}: the tags in {column!r}, such as {tag}, are BIO written otherwise: write {written}, and 'O' for "
+            "what is no entity"
+        )
     if not count.outside:
         raise DataError(
             f"{what}: the tags in {column!r}, such as {short(count.bare)}, have no B- or I- before them, and none is "

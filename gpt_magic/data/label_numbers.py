@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _STRATA = 5
+_NUMBERS = ("floating", "mixed-integer-float")  # that pandas keeps as objects, such as of records with gaps
 _LARGEST = 1e30  # float32, in which models compute, ends at 3e38, and errors are squared
 
 
@@ -51,6 +52,10 @@ class NumberData(LabelledData):
 
 def is_numbers(values: "pd.Series[Any]") -> bool:
     """Whether a column holds numbers of which some are not whole."""
+    import pandas as pd
+
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in _NUMBERS:
+        values = values.astype(float)
     if values.dtype.kind != "f":
         return False
     known = values[np.isfinite(values)]

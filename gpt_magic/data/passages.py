@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import takewhile
+from itertools import chain, takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from gpt_magic.data.cells import cells, texts_of, told
 from gpt_magic.data.checks import Findings, check_leaks, check_texts, rows, whole_positions
-from gpt_magic.data.columns import Roles, find_roles, find_roles_in_valid
+from gpt_magic.data.columns import NAMES, Roles, find_roles, find_roles_in_valid
 from gpt_magic.data.sources import read_table
 from gpt_magic.data.splits import set_aside, warn_unvalidated
 from gpt_magic.data.streams import Say
@@ -164,14 +164,32 @@ def passage_roles(frame: "pd.DataFrame", options: Options) -> Roles:
         return find_roles(frame, {"messages": options.messages})
     if options.prompt is not None or options.completion is not None:
         return find_roles(frame, pair)
-    names = {column.strip().casefold() for column in frame.columns}
-    if options.text is None and "messages" in names:
-        return find_roles(frame, {"messages": None})
-    if options.text is None and names >= {"prompt", "completion"}:
+    if options.text is None and (talks := conversations_in(frame)):
+        return Roles({"messages": talks}, found=("messages",))
+    if options.text is None and _are_pairs(frame):
         return find_roles(frame, pair)
     if options.text is None and len(frame.columns) == 1:
         return Roles({"text": frame.columns[0]}, found=("text",))
     return find_roles(frame, {"text": options.text})
+
+
+def conversations_in(frame: "pd.DataFrame") -> str | None:
+    """The column of conversations: one called ``messages``, or lists under another usual name."""
+    names = {column.strip().casefold(): column for column in frame.columns}
+    usual = [names[name] for name in chain(*NAMES["messages"]) if name in names]
+    return next((column for column in usual if column == names.get("messages") or _holds_lists(frame[column])), None)
+
+
+def _holds_lists(column: "pd.Series[Any]") -> bool:
+    first = next((cell for cell in cells(column) if isinstance(cell, str) or hasattr(cell, "__len__")), None)
+    return isinstance(first, list | tuple | np.ndarray)
+
+
+def _are_pairs(frame: "pd.DataFrame") -> bool:
+    """Whether columns are called as prompts and completions are, and none as texts to continue are."""
+    names = {column.strip().casefold() for column in frame.columns}
+    prompts, completions = ({*chain(*NAMES[role])} for role in ("prompt", "completion"))
+    return bool(names & prompts and names & completions) and not names & {*chain(*NAMES["text"][:2])} - prompts
 
 
 def style_of(roles: Roles) -> str:

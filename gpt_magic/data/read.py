@@ -8,7 +8,7 @@ from gpt_magic.data.columns import NAMES
 from gpt_magic.data.label_numbers import NumberData, is_numbers
 from gpt_magic.data.label_sets import LabelSetData, is_label_set
 from gpt_magic.data.labelled import LabelledData, labelled_roles, read_labelled
-from gpt_magic.data.passages import PassageData, read_passages
+from gpt_magic.data.passages import PassageData, conversations_in, read_passages
 from gpt_magic.data.questions import AnswerData, read_questions
 from gpt_magic.data.sources import NOTE, read_table
 from gpt_magic.data.streams import Say
@@ -150,7 +150,7 @@ def _is_for_writing(options: Options, frame: "pd.DataFrame") -> bool:
         return len(frame.columns) == 1
     names = {column.strip().casefold() for column in frame.columns}
     alone = len(names) == 1 and _is_text(*names)
-    return bool("messages" in names or names >= {"prompt", "completion"} or alone)
+    return bool(conversations_in(frame) or names >= {"prompt", "completion"} or alone)
 
 
 def _is_text(name: str) -> bool:

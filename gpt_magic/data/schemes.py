@@ -4,14 +4,16 @@ In BIO the first word of an entity is tagged ``B-type``, its others ``I-type``, 
 where an entity touches another of its type, BIOES and BILOU mark ends and single words too, IO writes bare types.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from sys import intern
 
 OUTSIDE = "O"
 _BEGINS = frozenset("BSU")
 _ENDS = frozenset("ESLU")
 _PREFIXES = frozenset("BIESLU")
+_OTHERWISE = re.compile(r"([BIESLU])[-_:/](.+)|(.+)[-_:/]([BIESLU])", re.IGNORECASE)
 
 
 @dataclass
@@ -25,6 +27,7 @@ class TagCount:
         changed: tags that BIO writes otherwise.
         bare: the first tag that is a bare type; empty without any.
         outside: words that are no entity.
+        types: the tags that are bare types.
     """
 
     prefixes: set[str]
@@ -33,6 +36,7 @@ class TagCount:
     changed: int = 0
     bare: str = ""
     outside: int = 0
+    types: set[str] = field(default_factory=set)
 
     @property
     def scheme(self) -> str:
@@ -57,6 +61,17 @@ def split_tag(tag: str) -> tuple[str, str]:
     return (prefix, kind) if dash and kind and prefix in _PREFIXES else ("", tag)
 
 
+def marked_otherwise(types: Collection[str]) -> tuple[str, str] | None:
+    """A tag such as ``B_PER``, ``PER-B`` or ``b-per`` and how BIO writes it, where all of ``types`` are such tags."""
+    found = {tag: _OTHERWISE.fullmatch(tag) for tag in sorted(types) if tag.upper() != OUTSIDE}
+    marks = {tag: ((match[1] or match[4]).upper(), match[2] or match[3]) for tag, match in found.items() if match}
+    begins = next((tag for tag, (mark, _) in marks.items() if mark == "B"), None)
+    if begins is None or len(marks) < len(found):
+        return None
+    kind = marks[begins][1]
+    return begins, f"B-{kind.upper() if begins.islower() else kind}"
+
+
 def to_bio(tags: Sequence[str], count: TagCount) -> list[str]:
     """The same entities in BIO, read as conlleval reads them.
 
@@ -77,7 +92,9 @@ def to_bio(tags: Sequence[str], count: TagCount) -> list[str]:
         prefix, kind = split_tag(tag)
         begins = prefix in _BEGINS or kind != going
         count.prefixes.add(prefix)
-        count.bare = count.bare or (tag if not prefix else "")
+        if not prefix:
+            count.bare = count.bare or tag
+            count.types.add(tag)
         count.begun += prefix in _BEGINS and kind != before
         count.unbegun += begins and prefix not in _BEGINS
         made.append(intern(f"{'B' if begins else 'I'}-{kind}"))

@@ -1,8 +1,9 @@
 """Whatever a user has at hand to a pandas DataFrame."""
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,15 @@ from gpt_magic.data.checks import NOT_UNICODE, is_unicode
 from gpt_magic.data.conll import LEFT_OUT
 from gpt_magic.data.hub import choose_split, load_from_hub
 from gpt_magic.data.names import endings, is_file_name, is_hub_id, suffix
-from gpt_magic.data.readers import read_file
+from gpt_magic.data.readers import Lines, read_file
 from gpt_magic.data.squad import is_squad, squad_table
 from gpt_magic.data.streams import BIG, Say, dataset_in_pieces, records_in_pieces
-from gpt_magic.errors import DataError, a_kind, listing, nearest, plural
+from gpt_magic.errors import DataError, a_kind, listing, nearest, plural, short
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_LONGEST_NAME = 255  # bytes that a file system takes
 NOTE = "gpt_magic"  # in a table's attrs: what was read where the data's name does not say it
 
 
@@ -69,8 +71,8 @@ def read_table(data: Any, what: str = "data", say: Say = _quietly, split: str | 
 def describe(data: Any) -> str:
     """How the report names ``data``."""
     if isinstance(data, str | Path):
-        return Path(data).name if Path(data).exists() or is_file_name(str(data)) else str(data)
-    return f"a {type(data).__name__}"
+        return Path(data).name if _exists(Path(data)) or is_file_name(str(data)) else str(data)
+    return a_kind(data)
 
 
 def _frame(data: Any, what: str, say: Say) -> Any:
@@ -99,10 +101,10 @@ def _has_splits(data: Any) -> bool:
 
 def _read_path(name: str | Path, what: str, say: Say, split: str | None) -> tuple[Any, str]:
     """What a path, a pattern, a folder or a name of the hub holds, and what of it was read, in words."""
-    if "://" in str(name):
-        raise DataError(f"{what} = '{name}' is a web address: read it into a DataFrame first, or download the file")
     path = Path(name).expanduser()
-    known = path.exists()
+    known = _exists(path)
+    if not known or not str(name).strip():  # Path("") is the folder here
+        _check_name(str(name), what)
     if not known and isinstance(name, str) and is_hub_id(name):
         return load_from_hub(name, what, split, say)
     if split is not None:
@@ -118,11 +120,33 @@ def _read_path(name: str | Path, what: str, say: Say, split: str | None) -> tupl
         raise DataError(
             f"{what} = '{path}' is not a file that gpt_magic reads ({endings()}); the name of a DataFrame has no quotes"
         )
+    if path.is_dir():
+        raise DataError(f"{what} = '{path}' is a folder: write '{path}/*{suffix(path)}'")
     if not path.is_file():
         siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{what} = '{path}': no such file{nearest(path.name, siblings)}")
-    found, blank = read_file(path, what, say)
-    return found, f"{path.name}, {plural(blank, 'blank line')} left out" if blank else ""
+    found, others = read_file(path, what, say)
+    return found, f"{path.name}, {others}" if any(others) else ""
+
+
+def _check_name(name: str, what: str) -> None:
+    """Raise `DataError` when a text names nothing that could be a file, a folder or a data set."""
+    if "://" in name:
+        raise DataError(f"{what} = '{name}' is a web address: read it into a DataFrame first, or download the file")
+    if not name.strip():
+        raise DataError(f"{what} = {name!r} names nothing: give the path of a file, or a DataFrame without quotes")
+    if "\n" in name or len(os.fsencode(Path(name).name)) > _LONGEST_NAME:
+        raise DataError(
+            f"{what} = {short(name)} is a text, not the name of a file: texts to learn from stand in a list, "
+            f"{what} = [text]"
+        )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no name of a file can be so long
+        return False
 
 
 def _is_shown(file: Path, folder: Path) -> bool:
@@ -154,22 +178,44 @@ def _one_table(files: list[Path], folder: Path, what: str, say: Say) -> tuple["p
         texts = ({"text": read_file(file, what, say)[0][0]} for file in files)
         frame = records_in_pieces(texts, what, f"{len(files):,} files", say)
         return frame.set_axis(pd.Index(names)), note
-    parts, blank = [], 0
+    parts, others = [], Lines()
     for file, name in zip(files, names, strict=True):
         found, more = read_file(file, what, say)
         parts.append(_checked(_frame(found, f"{what}, file {name}", say), f"{what}, file {name}"))
-        blank += more
+        others = Lines(*map(sum, zip(others, more, strict=True)))
         if set(parts[0].columns) != set(parts[-1].columns):
             raise DataError(
                 f"{what}: {name} has the columns {listing(map(repr, parts[-1].columns), 12)}, but {names[0]} has "
                 f"{listing(map(repr, parts[0].columns), 12)}: files of one table have the same columns"
             )
-    note += f"; {plural(blank, 'blank line')} left out" if blank else ""
+    note += f"; {others}" if any(others) else ""
+    for place, columns in _texts_elsewhere(files, parts):
+        parts[place] = _checked(read_file(files[place], what, say, columns)[0], what)
     whole = pd.concat(parts, keys=names)
     left_out = sum((Counter(part.attrs.get(LEFT_OUT)) for part in parts), Counter[str]())
     if left_out:
         whole.attrs[LEFT_OUT] = dict(left_out)
     return whole, note
+
+
+def _texts_elsewhere(files: Sequence[Path], parts: "Sequence[pd.DataFrame]") -> "Iterator[tuple[int, list[str]]]":
+    """The CSV and TSV files of which a column looks like numbers that are texts in others, and those columns.
+
+    In one file with the others it would be read as texts: 007 and True as they are written.
+    """
+    found = [{name for name in part.columns if _holds_texts(part[name])} for part in parts]
+    for place, (file, part) in enumerate(zip(files, parts, strict=True)):
+        other = [name for name in set().union(*found) - found[place] if part[name].notna().any()]
+        if other and suffix(file) in (".csv", ".tsv"):
+            yield place, other
+
+
+def _holds_texts(column: "pd.Series[Any]") -> bool:
+    import pandas as pd
+
+    if isinstance(column.dtype, pd.StringDtype):
+        return True  # also in a file, of which nothing is read here
+    return column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) == "string"
 
 
 def _checked(frame: "pd.DataFrame", what: str) -> "pd.DataFrame":

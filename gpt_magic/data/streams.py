@@ -5,6 +5,7 @@ memory-mapped Arrow files; numbers and truth values, 8 bytes a row, are in memor
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,18 +27,23 @@ _LOOK = 1000  # rows that tell how long rows are
 _MOST_ROWS = 50_000  # of a piece
 
 
-def csv_in_pieces(path: Path, options: Mapping[str, Any], say: Say) -> "pd.DataFrame":
+def csv_in_pieces(
+    path: Path, options: Mapping[str, Any], say: Say, known: AbstractSet[str] = frozenset()
+) -> "pd.DataFrame":
     """What ``pandas.read_csv`` makes of a file, texts out of memory.
 
     A column holds texts as soon as one cell of it is no number; what follows is read as written, as by the reader that
     sees all at once. Columns that stay numbers are read again, whole.
+
+    Args:
+        known: columns of texts, whatever is in them.
     """
     import pandas as pd
 
     head = pd.read_csv(path, nrows=_LOOK, **options)
     width = max(int(head.memory_usage(deep=True, index=False).sum()) // max(len(head), 1), 1)
     rows = min(max(_PIECE_BYTES // width, 1), _MOST_ROWS)
-    found, texts = None, _texts_in(head, set(head.columns))
+    found, texts = None, _texts_in(head, set(head.columns)) | known
     while texts and found is None:
         found, late = _csv_texts(path, texts, rows, options, say)
         texts |= late

@@ -102,8 +102,12 @@ def is_tagged(options: Options, frame: "pd.DataFrame") -> bool:
         return False
     if options.text is None and _lists(frame, "tokens", str) and _lists(frame, "tags", str | int | np.integer):
         return True
-    labelled = {column.strip().casefold() for column in frame.columns} & {*chain(*NAMES["label"])}
-    return not labelled and _lists(frame, "entities", dict)
+    names = {column.strip().casefold(): column for column in frame.columns}
+    if {*names} & {*chain(*NAMES["label"])}:
+        return False
+    words = options.text is None and {*names} >= {"tokens", "tags"}
+    spans = "entities" in names and (options.text is not None or _named(frame, "text"))
+    return bool(words or spans) or _lists(frame, "entities", dict)
 
 
 def tag_roles(frame: "pd.DataFrame", options: Options) -> Roles:

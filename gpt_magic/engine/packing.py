@@ -103,17 +103,20 @@ def short_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, s
 
 @contextmanager
 def packing(model: nn.Module) -> Iterator[None]:
-    """Let ``model`` compute packed rows; its own attention is put back afterwards."""
+    """Let ``model`` compute packed rows; its own attention is put back afterwards.
+
+    Nor does it look for padding meanwhile: where the pad token is end-of-text it would warn about every text.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(ATTENTION, packed_attention)
     config: Any = model.config
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
+    before = config._attn_implementation, config.pad_token_id
+    config._attn_implementation, config.pad_token_id = ATTENTION, None
     try:
         yield
     finally:
-        config._attn_implementation = before
+        config._attn_implementation, config.pad_token_id = before
 
 
 def hidden_packed(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np.ndarray]) -> Tensor:

@@ -1,6 +1,7 @@
 """The names of a notebook, and what they hold: which are tables, and what a word on a magic's line stands for."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gpt_magic.data.names import is_file_name, is_hub_id
@@ -33,7 +34,9 @@ def find_data(word: str, namespace: Mapping[str, Any]) -> Any:
         return value
     if "/" in word or "\\" in word or (rest and not word.endswith(".")):
         return word
-    if word.isidentifier():
+    if word.isidentifier() and Path(word).is_dir():
+        hint = f"; the folder of this name is written {word}/"
+    elif word.isidentifier():
         hint = nearest(word, tables(namespace)) or (
             f"; name a DataFrame of this notebook, the path of a file, or a data set of the hub as {word}:train"
         )

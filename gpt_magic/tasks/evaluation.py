@@ -39,7 +39,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         head = (
-            f"{self.rows:,} rows: accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}, "
+            f"{plural(self.rows, 'row')}: accuracy {self.accuracy:.4f}, macro F1 {self.macro_f1:.4f}, "
             f"weighted F1 {self.weighted_f1:.4f}, loss {self.loss:.4f}, calibration error {self.calibration_error:.4f}"
         )
         if self.truncated:
@@ -79,7 +79,7 @@ class LanguageEvaluation:
 
     def __str__(self) -> str:
         said = (
-            f"{self.rows:,} rows, {self.tokens:,} tokens: perplexity {self.perplexity:,.2f}, "
+            f"{plural(self.rows, 'row')}, {plural(self.tokens, 'token')}: perplexity {self.perplexity:,.2f}, "
             f"{self.bits_per_character:.4f} bits per character, loss {self.loss:.4f}"
         )
         if self.truncated:
@@ -116,7 +116,7 @@ class AnswerEvaluation:
     by_character: bool = False
 
     def __str__(self) -> str:
-        said = f"{self.rows:,} rows: exact match {self.exact_match:.4f}, F1 {self.f1:.4f}"
+        said = f"{plural(self.rows, 'row')}: exact match {self.exact_match:.4f}, F1 {self.f1:.4f}"
         for what, part in (("with an answer", self.answerable), ("without one", self.unanswerable)):
             if part is not None and self.unanswerable is not None:
                 said += f"; {part[0]:,} {what}: exact match {part[1]:.4f}, F1 {part[2]:.4f}"

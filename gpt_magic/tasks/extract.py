@@ -157,11 +157,12 @@ class Ends:
         """
         logits = ends(model, hidden)
         owner = targets[:, 0].long().cumsum(0) - 1
-        rows = int(owner[-1]) + 1
         spread = owner[:, None].expand(-1, 2)
-        highest = logits.detach().new_full((rows, 2), -torch.inf).scatter_reduce(0, spread, logits.detach(), "amax")
+        # A place a position, though there are fewer rows: how many is in the numbers, for which a GPU would be waited
+        # for, and which a rehearsal does not have.
+        highest = torch.full_like(logits.detach(), -torch.inf).scatter_reduce(0, spread, logits.detach(), "amax")
         shifted = logits - highest[owner]
-        total = logits.new_zeros((rows, 2)).index_add(0, owner, shifted.exp())
+        total = torch.zeros_like(logits).index_add(0, owner, shifted.exp())
         return -((shifted - total.log()[owner]) * targets[:, 1:]).sum(1) / 2
 
 

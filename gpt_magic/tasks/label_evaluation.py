@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpt_magic.errors import plural
 from gpt_magic.inference.calibration import calibration_error, certainty, reliability
 from gpt_magic.tasks.metrics import average_precisions, indicators, label_metrics, number_metrics
 
@@ -41,8 +42,8 @@ class LabelSetEvaluation:
 
     def __str__(self) -> str:
         return (
-            f"{self.rows:,} rows: micro F1 {self.micro_f1:.4f}, macro F1 {self.macro_f1:.4f}, average precision "
-            f"{self.average_precision:.4f}, exact match {self.exact_match:.4f}, calibration error "
+            f"{plural(self.rows, 'row')}: micro F1 {self.micro_f1:.4f}, macro F1 {self.macro_f1:.4f}, average "
+            f"precision {self.average_precision:.4f}, exact match {self.exact_match:.4f}, calibration error "
             f"{self.calibration_error:.4f}, loss {self.loss:.4f}{_cut(self.truncated)}\n\n{self.per_label.round(4)}"
         )
 
@@ -75,7 +76,7 @@ class NumberEvaluation:
 
     def __str__(self) -> str:
         return (
-            f"{self.rows:,} rows: MAE {self.mae:.4g}, RMSE {self.rmse:.4g}, R² {self.r2:.4f}, Spearman "
+            f"{plural(self.rows, 'row')}: MAE {self.mae:.4g}, RMSE {self.rmse:.4g}, R² {self.r2:.4f}, Spearman "
             f"{self.spearman:.4f}{_cut(self.truncated)}"
         )
 

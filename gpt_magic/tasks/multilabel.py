@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Hidden
-from gpt_magic.errors import listing
+from gpt_magic.errors import listing, plural
 from gpt_magic.inference.calibration import Calibration, calibrated_loss
 from gpt_magic.inference.scoring import score_last
 from gpt_magic.inference.thresholds import USUAL, best_thresholds
@@ -59,7 +59,7 @@ class MultilabelTask(LabelledTask):
         counts = Counter(one for row in labels for one in row)
         shares = [f"{label} {counts[label]:,} ({counts[label] / len(labels):.0%})" for label in self.data.classes]
         bare = sum(not row for row in labels)
-        said = f"{sum(counts.values()) / len(labels):.2f} a row" + (f", {bare:,} rows without any" if bare else "")
+        said = f"{counts.total() / len(labels):.2f} a row" + (f", {plural(bare, 'row')} without any" if bare else "")
         return "labels", f"{len(self.data.classes)}: {listing(shares)}; {said}"
 
     def load(self, base: Base) -> Any:

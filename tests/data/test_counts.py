@@ -198,7 +198,7 @@ def test_blank_lines_are_said_in_the_report(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('text\n\n"two\n\nparts"\none\n \n\n', encoding="utf-8")
     data = read(str(tmp_path / "a.csv"), valid_fraction=0.0)
     assert list(data.train.texts) == ["two\n\nparts", "one"]
-    assert data.findings.facts == [("source", "a.csv, 3 blank lines left out")]
+    assert data.findings.facts == [("source", "a.csv, 3 blank lines left out, 2 line breaks within quotes")]
     data = read(jsonl([("a", "x"), ("b", "y")], tmp_path), valid_fraction=0.0)
     assert data.findings.facts == [("source", "rows.jsonl, 1 blank line left out")]
     plain = csv([("a", "x"), ("b", "y")], tmp_path)

@@ -61,11 +61,31 @@ def read(frame: Any, **given_options: Any) -> PassageData:
         (["messages", "text"], {}, {"messages": "messages"}, ("messages",)),
         (["talk", "text"], {"messages": "talk"}, {"messages": "talk"}, ()),
         (["messages", "text"], {"text": "text"}, {"text": "text"}, ()),
+        (["question", "answer"], {}, {"prompt": "question", "completion": "answer"}, ("prompt", "completion")),
+        (["input", "output"], {}, {"prompt": "input", "completion": "output"}, ("prompt", "completion")),
+        (
+            ["title", "instruction", "response"],
+            {},
+            {"prompt": "instruction", "completion": "response"},
+            ("prompt", "completion"),
+        ),
+        (["question", "answer"], {"text": "answer"}, {"text": "answer"}, ()),
+        (["text", "question", "answer"], {}, {"text": "text"}, ("text",)),
+        (["content", "source", "target"], {}, {"text": "content"}, ("text",)),
+        (["question", "id"], {}, {"text": "question"}, ("text",)),
     ],
 )
 def test_roles(columns: list[str], given_columns: Any, roles: dict[str, str], found: tuple[str, ...]) -> None:
     made = passage_roles(pd.DataFrame([["a"] * len(columns)], columns=columns), options(**given_columns))
     assert (made.columns, made.found) == (roles, found)
+
+
+@pytest.mark.parametrize("name", ["conversations", "Dialogue", "chat"])
+def test_lists_under_a_usual_name_are_conversations(name: str) -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yo"}]
+    for frame in (pd.DataFrame({name: [talk] * 3}), pd.DataFrame({"id": range(3), "title": "x", name: [talk] * 3})):
+        assert passage_roles(frame, options()).columns == {"messages": name}
+    assert passage_roles(pd.DataFrame({name: ["a text"]}), options()).columns == {"text": name}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +120,12 @@ def test_roles(columns: list[str], given_columns: Any, roles: dict[str, str], fo
         (["a"], {"prompt": "a"}, DataError, "no column is left for the completion: the table has only 'a'"),
         (["a"], {"prompt": "a", "completion": "a"}, DataError, "prompt and completion are both the column 'a'"),
         (["a", "b"], {}, DataError, "no column is plainly the text: say text = ... with one of 'a', 'b'"),
+        (
+            ["instruction", "input", "output"],
+            {},
+            DataError,
+            "which column is the prompt: 'instruction' or 'input'? Say prompt = 'instruction'",
+        ),
     ],
 )
 def test_columns_that_do_not_fit(columns: list[str], given_columns: Any, kind: type[Exception], line: str) -> None:

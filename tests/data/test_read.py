@@ -59,6 +59,10 @@ def test_the_task_that_the_columns_mean(columns: list[str], given: dict[str, Any
         ([{"a"}, {"b"}], {}, "multilabel"),
         ([0.5, 1.0], {}, "regress"),
         ([0.5, np.nan], {}, "regress"),
+        (pd.Series([0.5, None], dtype=object), {}, "regress"),
+        (pd.Series([0.5, 1], dtype=object), {}, "regress"),
+        (pd.Series([2.0, 1], dtype=object), {}, "classify"),
+        (pd.Series([0.5, "1"], dtype=object), {}, "classify"),
         ([1.0, 2.0], {}, "classify"),
         ([1, 2], {}, "classify"),
         ([1, 2], {"task": "regress"}, "regress"),
@@ -72,6 +76,37 @@ def test_the_task_that_the_columns_mean(columns: list[str], given: dict[str, Any
 def test_the_task_that_the_labels_mean(labels: list[Any], given: dict[str, Any], task: str) -> None:
     frame = pd.DataFrame({"text": ["a", "b"], "more": ["c", "d"], "label": labels})
     assert choose_task(options(**given), frame) == task
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (
+            {"text": "Ada met", "entities": '[{"start": 0, "end": 3, "label": "PER"}]'},
+            "data, row 0: column 'entities' holds a str, not a list of entities such as {'start': ",
+        ),
+        ({"text": "Ada met", "entities": None}, "data: no row has both text in 'text' and entities in 'entities'"),
+        (
+            {"tokens": "['Ada', 'met']", "tags": "['B-PER', 'O']"},
+            "data, row 0: column 'tokens' holds a str, not a list of tokens; split it, as with .str.split(), or keep",
+        ),
+    ],
+)
+def test_columns_that_can_only_be_to_tag_are_read_so_whatever_they_hold(columns: dict[str, Any], line: str) -> None:
+    frame = pd.DataFrame([columns] * 12)
+    assert choose_task(options(), frame) == "tag"
+    with pytest.raises(DataError) as caught:
+        read_data(options(data=frame, missing="drop"))
+    assert str(caught.value).startswith(line)
+
+
+def test_other_columns_of_such_names_are_not_to_tag() -> None:
+    for frame in (
+        pd.DataFrame({"text": ["a", "b"], "entities": ["x", "y"], "label": ["p", "q"]}),
+        pd.DataFrame({"text": ["a", "b"], "tags": ["x", "y"], "label": ["p", "q"]}),
+        pd.DataFrame({"text": ["a", "b"], "tokens": [3, 4], "tags": ["p", "q"], "label": ["p", "q"]}),
+    ):
+        assert choose_task(options(), frame) == "classify"
 
 
 @pytest.mark.parametrize(

@@ -265,8 +265,6 @@ def test_a_missing_file_gives_the_nearest_name(tmp_path: Path) -> None:
     written(tmp_path, "reviews.csv", "text\na\n")
     assert refused(tmp_path / "revews.csv").endswith("revews.csv': no such file (did you mean 'reviews.csv'?)")
     assert refused(tmp_path / "nowhere" / "a.csv").endswith("no such file")
-    (tmp_path / "folder.csv").mkdir()
-    assert "no such file" in refused(tmp_path / "folder.csv")
 
 
 def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,9 +292,76 @@ def test_how_the_report_names_data() -> None:
     assert describe("folder/reviews.csv") == "reviews.csv"
     assert describe(pd.DataFrame()) == "a DataFrame"
     assert describe([{"a": 1}]) == "a list"
+    assert describe(datasets.Dataset.from_dict({"a": [1]}).to_iterable_dataset()) == "an IterableDataset"
 
 
 def test_texts_alone_are_a_table_of_one_column(tmp_path: Path) -> None:
     assert read_table(["a", "b"]).to_dict("list") == {"text": ["a", "b"]}
     (tmp_path / "book.txt").write_text("\ufeffOne.\n\nTwo.", encoding="utf-8")
     assert read_table(tmp_path / "book.txt").to_dict("list") == {"text": ["One.\n\nTwo."]}
+
+
+def test_a_text_is_no_name_of_a_file() -> None:
+    for text in ("It was a dark and stormy night. " * 200, "夜" * 200, "one line\nand another"):
+        line = refused(text)
+        assert line.startswith(f"data = {text[:20]!r}"[:-1])
+        assert line.endswith(" is a text, not the name of a file: texts to learn from stand in a list, data = [text]")
+        assert len(line) < 200
+    assert refused("two\nlines", "valid").endswith("valid = [text]")
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_folder_here(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, "notes.txt", "private")
+    monkeypatch.chdir(tmp_path)
+    assert refused(name) == f"data = {name!r} names nothing: give the path of a file, or a DataFrame without quotes"
+
+
+def test_a_folder_with_the_name_of_a_file_is_said_to_be_one(tmp_path: Path) -> None:
+    folder = tmp_path / "all.csv"
+    folder.mkdir()
+    assert refused(folder) == f"data = '{folder}' is a folder: write '{folder}/*.csv'"
+
+
+def test_a_row_a_line_is_read_also_where_the_file_is_called_json(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.json", '{"text": "a", "label": "x"}\n\n{"text": "b", "label": "y"}\n')
+    frame = read_table(path)
+    assert frame["text"].tolist() == ["a", "b"]
+    assert frame.attrs["gpt_magic"] == "a.json, 1 blank line left out"
+    bad = written(tmp_path, "b.json", '{"text": "a"}\n{"text": b}\n')
+    assert refused(bad) == f"data = '{bad}' cannot be read: line 2, column 10 is not JSON (Expecting value)"
+
+
+def test_what_excel_calls_unicode_text_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.csv", "text,label\na,x\n".encode("utf-16"))
+    assert refused(path).endswith("such as encoding='utf-16'")
+
+
+def test_lines_that_a_quote_goes_over_are_counted(tmp_path: Path) -> None:
+    """A stray quote at the start of a cell takes in what follows: all that can be seen is that there are fewer rows."""
+    path = written(tmp_path, "a.tsv", 'text\tlabel\n"so they said\tx\nand he"\ty\n\nlast\tx\n')
+    frame = read_table(path)
+    assert len(frame) == 2
+    assert frame.attrs["gpt_magic"] == "a.tsv, 1 blank line left out, 1 line break within quotes"
+    both = read_table(f"{tmp_path}/*.tsv")
+    assert both.attrs["gpt_magic"] == "1 file: a.tsv; 1 blank line left out, 1 line break within quotes"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_each_line_is_a_row_or_said(end: str, tmp_path: Path) -> None:
+    lines = ["text,label", '"a', "", 'b",x', "", "c,y", '"d', 'e",x']
+    frame = read_table(written(tmp_path, "a.csv", end.join(lines)))
+    assert len(frame) == 3
+    assert frame.attrs["gpt_magic"] == "a.csv, 1 blank line left out, 3 line breaks within quotes"
+
+
+def test_files_of_one_table_have_columns_of_one_kind(tmp_path: Path) -> None:
+    """As if they stood in one file: what is digits only in one of them is read as the texts that the others have."""
+    written(tmp_path, "a.csv", "text,label,n\nwords,x1,1\n")
+    written(tmp_path, "b.csv", "text,label,n\n007,02,2\n8,,3\n")
+    written(tmp_path, "c.tsv", "text\tlabel\tn\n\tTrue\t4\n\t\t5\n")
+    frame = read_table(f"{tmp_path}/*")
+    assert frame["text"].tolist()[:3] == ["words", "007", "8"]
+    assert frame["text"].isna().tolist() == [False, False, False, True, True]
+    assert frame["label"].fillna("-").tolist() == ["x1", "02", "-", "True", "-"]
+    assert frame["n"].tolist() == [1, 2, 3, 4, 5]

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from gpt_magic import store
 from gpt_magic.data import readers, sources, streams
 from gpt_magic.data.sources import read_table
-from gpt_magic.errors import DataError
+from gpt_magic.errors import DataError, plural
 
 CELLS = st.sampled_from(
     [
@@ -89,8 +90,10 @@ def test_csv(streaming: Any, tmp_path: Path, rows: list[tuple[str, ...]], blanks
             file.write("\n" * blanks)
         streamed, whole = read_table(tmp_path / name), at_once(tmp_path / name)
         pd.testing.assert_frame_equal(streamed, whole)
-        said = {} if not blanks else {"gpt_magic": f"{name}, {blanks} blank line{'' if blanks == 1 else 's'} left out"}
-        assert streamed.attrs == whole.attrs == said
+        within = sum(len(re.findall(r"\r\n|\r|\n", cell)) for row in rows for cell in row)
+        said = [f"{plural(blanks, 'blank line')} left out"] * bool(blanks)
+        said += [f"{plural(within, 'line break')} within quotes"] * bool(within)
+        assert streamed.attrs == whole.attrs == ({"gpt_magic": ", ".join([name, *said])} if said else {})
 
 
 def test_a_column_that_becomes_a_text_late(streaming: Any, tmp_path: Path) -> None:
@@ -254,3 +257,11 @@ def test_what_cannot_be_read_says_where(
         read_table(tmp_path / name)
     assert reason in str(caught.value)
     assert not (tmp_path / "cache").exists() or list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_column_of_digits_is_of_texts_where_it_is_in_another_file(streaming: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\nwords,x\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("text,label\n" + "007,1\n" * 9, encoding="utf-8")
+    frame = read_table(f"{tmp_path}/*.csv")
+    assert frame["text"].tolist() == ["words", *["007"] * 9]
+    assert frame["label"].tolist() == ["x", *["1"] * 9]

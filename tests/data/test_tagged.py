@@ -1,5 +1,6 @@
 """Sentences with tags from tables: every form, what is said of it, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,29 @@ def test_every_scheme_is_said(tags: Any, said: str | None) -> None:
     assert found.notes == [("tags of data", said)]
 
 
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        (lambda tag: tag.replace("-", "_"), "'B-LOC'"),
+        (lambda tag: "-".join(reversed(tag.split("-"))), "'B-LOC'"),
+        (str.lower, "'B-LOC'"),
+        (lambda tag: tag if tag == "O" else tag.lower(), "'B-LOC'"),
+        (lambda tag: tag.replace("-", ":"), "'B-LOC'"),
+        (lambda tag: tag.replace("-", "_").replace("LOC", "Loc"), "'B-Loc'"),
+    ],
+)
+def test_bio_written_otherwise_is_not_taken_for_types(form: Callable[[str], str], said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(table(tags=[[form(tag) for tag in row] for row in TAGS]))
+    assert str(caught.value).startswith("data: the tags in 'tags', such as ")
+    assert str(caught.value).endswith(f" are BIO written otherwise: write {said}, and 'O' for what is no entity")
+
+
+@pytest.mark.parametrize("kinds", [("Vitamin-B", "drug"), ("B_cell", "T_cell"), ("Vitamin-B", "Vitamin-C"), ("I_DNA",)])
+def test_types_that_look_a_little_like_tags_are_types(kinds: tuple[str, ...]) -> None:
+    assert read(table([["a", *kinds]] * 3, [["O", *kinds]] * 3)).types == sorted(kinds)
+
+
 def test_tokens_without_a_character_are_counted() -> None:
     found = read(table([["Ada", "", "lives"], *TOKENS[1:]], [["B-PER", "O", "O"], *TAGS[1:]]))
     assert tokens_of(found.train)[0] == ["Ada", "lives"]
@@ -279,8 +303,8 @@ def test_an_entity_seen_once_is_said() -> None:
         (spans().assign(label="x"), "classify"),
         (spans().assign(sentiment=["x", "y", "x", "y"]), "classify"),
         (spans().assign(Rating=["x", "y", "x", "y"]), "classify"),
-        (spans().assign(entities="none"), "classify"),
-        (table(TEXTS, TEXTS), "classify"),
+        (spans().assign(entities="none"), "tag"),  # what is wrong with them is said where they are read
+        (table(TEXTS, TEXTS), "tag"),
         (pd.DataFrame({"text": ["a"], "labels": [["x", "y"]]}), "multilabel"),
     ],
 )

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForSequenceClassification, BloomConfig, LlamaConfig
+from transformers.utils import logging
 
 from gpt_magic.engine import layout, packing
 from gpt_magic.engine.kernels import bf16_products
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded, short_attention
-from tests.tiny import PAD, VOCABULARY, random_rows, tiny_gpt2
+from tests.tiny import PAD, VOCABULARY, random_rows, tiny_gpt2, tiny_lm
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -41,6 +42,19 @@ def test_the_reference_would_notice_examples_that_see_each_other() -> None:
         joined = model.base_model(tokens, position_ids=positions, attention_mask=torch.ones_like(tokens))
         right = hidden_packed(model, rows.ids, rows.scored)
     assert (joined.last_hidden_state[0, ends] - right).abs().max() > 0.01
+
+
+def test_a_text_that_begins_like_padding_is_not_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """As every text to write on from does where the end-of-text token is the pad token too; a worker never prints."""
+    logging.warning_once.cache_clear()  # it says a thing once a process
+    model = tiny_lm()
+    ids = [np.array([PAD, 3, 4], dtype=np.int32), np.array([PAD, 5], dtype=np.int32)]
+    with torch.no_grad():
+        hidden_packed(model, ids, [np.arange(3), np.arange(2)])
+        assert "padded" not in caplog.text
+        model(torch.tensor([[PAD, 3, 4]]))
+    assert "may be padded" in caplog.text  # else the test could not fail
+    assert model.config.pad_token_id == PAD
 
 
 def test_gradients_of_packed_and_padded_forwards_agree() -> None:

@@ -16,8 +16,19 @@ from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
 from gpt_magic.engine.step import step_passes
+from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import NextToken, encode
-from tests.tiny import job, objective, random_rows, random_sequences, settings, tiny_gpt2, tiny_lm
+from tests.tiny import (
+    job,
+    objective,
+    random_contexts,
+    random_rows,
+    random_sequences,
+    settings,
+    tiny_extractor,
+    tiny_gpt2,
+    tiny_lm,
+)
 
 CPU = torch.device("cpu")
 
@@ -76,6 +87,22 @@ def test_within_ten_percent_of_what_the_allocator_counts(kind: str, hidden: Hidd
     _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
     within_ten_percent(need, weights, held)
     assert state.shape == torch.get_rng_state().shape
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_run_that_marks_answers_is_counted(seed: int) -> None:
+    """How many rows stand in a pass is in the numbers of its targets, which a rehearsal does not have."""
+    config = shape(np.random.default_rng(seed))
+    rows, changes = random_contexts(60, seed, longest=90), settings(steps=4, batch_size=5)
+
+    def work(model: nn.Module) -> Job:
+        return Job(model, Ends(), rows, changes, Machine(CPU, "fp32", ""))
+
+    need = rehearse(lambda: tiny_extractor(**config), work, CPU)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(tiny_extractor(**config)))
+    _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    within_ten_percent(need, weights, held)
 
 
 def test_evaluations_and_the_best_weights_are_counted() -> None:

@@ -380,6 +380,15 @@ def test_find_data_takes_paths_and_attributes() -> None:
     assert list(find_data("frame.csv", {"frame": frame})) == ["a"]  # a column by that name
 
 
+def test_a_folder_is_written_with_its_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "poems").mkdir()
+    with pytest.raises(OptionError) as caught:
+        find_data("poems", NAMES)
+    assert str(caught.value) == "there is no 'poems' in this notebook; the folder of this name is written poems/"
+    assert find_data("poems/", NAMES) == "poems/"
+
+
 def test_a_split_of_a_name_or_of_the_hub() -> None:
     parts = {name: datasets.Dataset.from_dict({"text": [name]}) for name in ("train", "test")}
     names = {"mails": datasets.DatasetDict(parts), "reviews": REVIEWS}

@@ -136,6 +136,6 @@ def test_evaluations_say_what_they_are_of() -> None:
     )
     plain = evaluate_answers(["owl"], [["owl"]], truncated=1)
     assert plain.unanswerable is None
-    assert str(plain) == "1 rows: exact match 1.0000, F1 1.0000; 1 of them cut to what the model reads"
+    assert str(plain) == "1 row: exact match 1.0000, F1 1.0000; 1 of them cut to what the model reads"
     nothing: Any = evaluate_answers(["owl", ""], [[], []])
     assert (nothing.answerable, nothing.unanswerable) == (None, (2, 0.5, 0.5))

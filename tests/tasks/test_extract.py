@@ -24,11 +24,7 @@ from gpt_magic.tasks.reading import read_answers
 from gpt_magic.tasks.task import Rows, make_task
 from tests import tiny
 from tests.quiz import base, checked, quiz
-
-
-def tiny_extractor(seed: int = 0) -> Any:
-    torch.manual_seed(seed)
-    return GPT2ForQuestionAnswering(tiny.tiny_lm().config).eval()
+from tests.tiny import tiny_extractor
 
 
 def random_windows(rows: int, seed: int, everywhere: bool) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
