@@ -101,16 +101,18 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
 
     The caption is text and names the table to a screen reader; sighted readers see it as well.
     """
-    cell = "padding:3px 0 3px 18px;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
+    cell = "padding:3px 0 3px 18px;text-align:right;font-variant-numeric:tabular-nums"
     first = "padding:3px 0;text-align:left;font-weight:normal"
     top = ""
     for i, name in enumerate(head):
         tag = 'th scope="col"' if name else "td"  # a heading that says nothing is none
-        style = f"{first if i == 0 else cell};font-weight:normal;opacity:0.75;border-bottom:{BORDER}"
+        # On paper nothing scrolls: where there is no room, a heading has several lines.
+        style = f"{first if i == 0 else cell};vertical-align:bottom;font-weight:normal;opacity:0.75"
+        style += f";border-bottom:{BORDER}"
         top += f'<{tag} style="{style}">{name}</{tag[:2]}>'
     body = "".join(
         f'<tr style="background:transparent"><th scope="row" style="{first}">{row[0]}</th>'
-        + "".join(f'<td style="{cell}">{value}</td>' for value in row[1:])
+        + "".join(f'<td style="{cell};white-space:nowrap">{value}</td>' for value in row[1:])
         + "</tr>"
         for row in rows
     )
