@@ -6,7 +6,7 @@ the steps doubles a few times until it is the plan's. Neither pyplot nor the use
 """
 
 import io
-import math
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -313,5 +313,7 @@ def _epoch_ends(steps_per_epoch: int, right: float) -> tuple[tuple[float, ...], 
 
 def _stride(count: int) -> int:
     """Epochs from one line to the next, for at most so many lines."""
-    rough = math.ceil(count / _MOST_EPOCH_LINES)
-    return next(k * 10**power for power in range(20) for k in (1, 2, 3, 5) if k * 10**power >= rough)
+    stride, factors = 1, itertools.cycle((2, 2.5, 2))  # 1, 2, 5, 10, 20, 50 and so on
+    while count > stride * _MOST_EPOCH_LINES:
+        stride = round(stride * next(factors))
+    return stride

@@ -22,12 +22,13 @@ _RUN = """async selector => {
 }"""
 _HEAD = """# Accessibility
 
-What axe-core finds in this package's outputs in the notebook page. `python -m pytest tests/browser` looks anew and fails at any
-finding that is serious or critical; it writes this page as `accessibility.md` into the folder that `GPT_MAGIC_ARTEFACTS` names.
+What axe-core finds in this package's outputs in the notebook page. `python -m pytest tests/browser` looks anew and
+fails at any finding that is serious or critical; it writes this page as `accessibility.md` into the folder that
+`GPT_MAGIC_ARTEFACTS` names.
 
 Pictures that JupyterLab itself draws are left out: it gives an image/png no text alternative, and takes none from its
-metadata. What such a picture shows is said in the output above it. That every control of the form is reached by the Tab key, and
-that the slider moves by the arrow keys, has a test of its own.
+metadata. What such a picture shows is said in the output above it. That every control of the form is reached by the Tab
+key, and that the slider moves by the arrow keys, has a test of its own.
 """
 
 

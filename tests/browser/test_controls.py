@@ -42,6 +42,7 @@ def write_notebook(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def films(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab with the notebook open and its data made."""
+    lab.set_theme("light")
     lab.open(write_notebook(tmp_path_factory.mktemp("notebooks")))
     lab.run_cell(SETUP)
     yield lab

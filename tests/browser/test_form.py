@@ -164,6 +164,19 @@ def test_every_control_is_reached_by_the_keyboard(page: Page) -> None:
     lab.until(lambda: lab.wait_for(page.field("learning_rate").locator("input").input_value()), 10, "the rate's field")
 
 
+def test_the_scale_stands_below_the_slider(page: Page) -> None:
+    """A mark below each power of ten: where the handle is at that rate."""
+    marks = "() => [...document.querySelectorAll('.gpt-magic-track span')].map(n => n.getBoundingClientRect()"
+    handle = (
+        "() => { const b = document.querySelector('.noUi-handle').getBoundingClientRect(); return b.x + b.width / 2; }"
+    )
+    places = page.lab.call(marks + ".x)")
+    assert len(places) == 5
+    for place, rate in ((1, "1e-5"), (3, "1e-3")):
+        page.write("learning_rate", rate)
+        page.lab.until(lambda at=places[place]: abs(page.lab.call(handle) - at) <= 2, 10, f"the handle at {rate}")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_it_is_accessible_in_both_themes_also_narrow(

@@ -89,7 +89,7 @@ def test_limits_stand_still_while_the_run_goes_on() -> None:
     assert changes <= 3
 
 
-@pytest.mark.parametrize(("steps", "per_epoch", "stride"), [(4200, 14, 30), (600, 100, 1), (30, 1, 3), (9, 9, 1)])
+@pytest.mark.parametrize(("steps", "per_epoch", "stride"), [(4200, 14, 50), (600, 100, 1), (30, 1, 5), (9, 9, 1)])
 def test_lines_stand_at_a_few_epochs_and_the_legend_says_which(steps: int, per_epoch: int, stride: int) -> None:
     log = tuple(stepped(i, 1.0) for i in range(1, steps + 1))
     axes = figure(Progress(steps=steps, step=steps, steps_per_epoch=per_epoch, steps_log=log)).axes[0]
