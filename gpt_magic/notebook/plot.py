@@ -39,7 +39,7 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 COLOURS = (GREY, BLUE, VERMILION, GREEN, PURPLE)
 
 _MOST_EPOCH_LINES = 12
-_LEAST_OF_PLAN, _FEW = 16, 20  # the axis begins with this part of a long plan, but holds so many steps
+_LEAST_OF_PLAN, _FEW = 16, 200  # the axis begins with this part of a long plan, but holds so many steps
 
 
 @dataclass(frozen=True)
