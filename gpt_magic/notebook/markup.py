@@ -28,6 +28,15 @@ def say(text: object, limit: int = 200) -> str:
     return _signs(esc(text, limit))
 
 
+def narrow(text: object, limit: int = 200) -> str:
+    """`say`, with places in long words where a line may break.
+
+    A table that scrolls is lost on paper and, in a notebook that is not trusted, to the keyboard.
+    """
+    parts = re.sub(r"[!-~]{8}(?=[!-~]{4})", r"\g<0>\n", clean(text, limit)).split("\n")
+    return "<wbr>".join(say(part, limit) for part in parts)
+
+
 def _signs(markup: str) -> str:
     # MathJax reads $...$ and \(...\) in outputs; a delimiter in an element of its own is none.
     return re.sub(r"[$\\]", lambda sign: f"<span>{sign[0]}</span>", markup)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import textwrap
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -83,7 +84,9 @@ class Axe:
                 "| what | rules passed | left to people | findings |",
                 "|---|---|---|---|",
                 *rows,
-                f"\nRules that were passed: {', '.join(passed)}.\n",
+                "",
+                textwrap.fill(f"Rules that were passed: {', '.join(passed)}.", 120, break_on_hyphens=False),
+                "",
             ]
         )
 
