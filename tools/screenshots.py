@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("notebook", type=Path, help="the notebook to run; it is not changed")
     parser.add_argument("folder", type=Path, help="where the PNG files go")
+    # The README's form: tools/pictures/form.ipynb --cell gpt_magic.form --close-up --running "epochs of" --scale 1.5
     parser.add_argument("--cell", default="%%finetune", help="how the cell of the close-up starts (%(default)s)")
     parser.add_argument("--close-up", action="store_true", help="only the cell, not the whole notebook")
     parser.add_argument("--running", metavar="TEXT", help="also a picture of the cell when TEXT first stands below it")

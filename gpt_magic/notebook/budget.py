@@ -1,6 +1,5 @@
 """How often a running display may be painted: in all, under one per cent of the run's time."""
 
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable
@@ -46,8 +45,12 @@ class Budget:
         return age >= (seconds if affordable else max(seconds, 2 * cost / BUDGET))
 
     def cost(self, what: str) -> float:
-        """Seconds that painting ``what`` takes: the median of the last times."""
-        return statistics.median_low(self._costs[what]) if what in self._costs else 0.0
+        """Seconds that painting ``what`` takes: the least of the last times; of one time alone nothing is known.
+
+        New axes cost many times a repaint, and come just when the first losses do.
+        """
+        costs = self._costs.get(what, ())
+        return min(costs) if len(costs) > 1 else 0.0
 
     def pay(self, what: str, paint: Callable[[], object]) -> None:
         """Paint and book the cost; the first time, which pays for imports and set-up, is free."""

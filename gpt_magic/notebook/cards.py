@@ -10,6 +10,7 @@ from gpt_magic.notebook.markup import (
     esc,
     facts_table,
     frame,
+    narrow,
     note,
     number,
     number_table,
@@ -189,7 +190,7 @@ def _per_class(evaluation: "Evaluation") -> str:
 def _confusion(evaluation: "Evaluation") -> str:
     """The confusion matrix; of a large one, the most frequent mistakes."""
     matrix: Any = evaluation.confusion.to_numpy()
-    names = [say(label, 40) for label in evaluation.confusion.index]
+    names = [narrow(label, 40) for label in evaluation.confusion.index]
     if len(names) <= _MOST_CONFUSED:
         rows = [
             [name, *(f"<strong>{n:,}</strong>" if i == j else f"{n:,}" for j, n in enumerate(line))]

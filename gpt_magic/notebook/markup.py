@@ -28,6 +28,15 @@ def say(text: object, limit: int = 200) -> str:
     return _signs(esc(text, limit))
 
 
+def narrow(text: object, limit: int = 200) -> str:
+    """`say`, with places in long words where a line may break.
+
+    A table that scrolls is lost on paper and, in a notebook that is not trusted, to the keyboard.
+    """
+    parts = re.sub(r"[!-~]{8}(?=[!-~]{4})", r"\g<0>\n", clean(text, limit)).split("\n")
+    return "<wbr>".join(say(part, limit) for part in parts)
+
+
 def _signs(markup: str) -> str:
     # MathJax reads $...$ and \(...\) in outputs; a delimiter in an element of its own is none.
     return re.sub(r"[$\\]", lambda sign: f"<span>{sign[0]}</span>", markup)
@@ -101,16 +110,18 @@ def number_table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: st
 
     The caption is text and names the table to a screen reader; sighted readers see it as well.
     """
-    cell = "padding:3px 0 3px 18px;text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
+    cell = "padding:3px 0 3px 18px;text-align:right;font-variant-numeric:tabular-nums"
     first = "padding:3px 0;text-align:left;font-weight:normal"
     top = ""
     for i, name in enumerate(head):
         tag = 'th scope="col"' if name else "td"  # a heading that says nothing is none
-        style = f"{first if i == 0 else cell};font-weight:normal;opacity:0.75;border-bottom:{BORDER}"
+        # On paper nothing scrolls: where there is no room, a heading has several lines.
+        style = f"{first if i == 0 else cell};vertical-align:bottom;font-weight:normal;opacity:0.75"
+        style += f";border-bottom:{BORDER}"
         top += f'<{tag} style="{style}">{name}</{tag[:2]}>'
     body = "".join(
         f'<tr style="background:transparent"><th scope="row" style="{first}">{row[0]}</th>'
-        + "".join(f'<td style="{cell}">{value}</td>' for value in row[1:])
+        + "".join(f'<td style="{cell};white-space:nowrap">{value}</td>' for value in row[1:])
         + "</tr>"
         for row in rows
     )

@@ -48,7 +48,7 @@ def obey(order: str, name: str | None) -> RunTable | None:
     """
     if order == "status":
         return table()
-    run = (live_run(name) if order == "resume" else None) or runs.find(name)
+    run = (live_run(name) if order == "resume" else None) or _find(name)
     if order == "show":
         show(run)
         return None
@@ -59,6 +59,23 @@ def obey(order: str, name: str | None) -> RunTable | None:
     {"stop": run.stop, "pause": run.pause, "resume": run.resume}[order]()
     print(f"{run.id}: {_answers[order]}")  # noqa: T201  # the answer to a command
     return None
+
+
+def _find(name: str | None) -> "Run | runs.Past":
+    """A run of this kernel; of one that an earlier kernel left behind, the line says how it goes on."""
+    try:
+        return runs.find(name)
+    except OptionError:
+        from gpt_magic.run_folders import resumable
+
+        left = next((one for one in resumable() if name in (one.name, None)), None)
+        if left is None:
+            raise
+        of = f" of {left.steps:,}" if left.steps else ""
+        raise OptionError(
+            f"{left.name} does not run in this kernel; it was cut at step {left.step:,}{of}: "
+            f"%finetune --resume {left.name} goes on with it"
+        ) from None
 
 
 _answers = {

@@ -1,12 +1,12 @@
 """The loss plot: one matplotlib figure that is repainted cheaply while a run goes on.
 
 What stands still (axes, ticks, words) is drawn once and kept as a bitmap; a repaint restores it, draws the curves
-on top and writes the PNG itself, with a palette: a quarter of the bytes to compress. Limits move rarely, so
-nothing jumps. Neither pyplot nor the user's rcParams are touched.
+on top and writes the PNG itself, with a palette: a quarter of the bytes to compress. Limits move rarely: that of
+the steps doubles a few times until it is the plan's. Neither pyplot nor the user's rcParams are touched.
 """
 
 import io
-import math
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gpt_magic.engine.events import Evaluated
+from gpt_magic.errors import plural
 from gpt_magic.notebook import curves
 from gpt_magic.notebook.curves import Curve, Limits
 from gpt_magic.notebook.png import PaletteWriter
@@ -37,7 +38,8 @@ GREY = "#7a7a7a"
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 COLOURS = (GREY, BLUE, VERMILION, GREEN, PURPLE)
 
-_MOST_EPOCH_LINES = 40
+_MOST_EPOCH_LINES = 12
+_LEAST_OF_PLAN, _FEW = 16, 200  # the axis begins with this part of a long plan, but holds so many steps
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class _Frame:
 
     right: float  # last step on the x axis
     epochs: tuple[float, ...]
+    stride: int  # epochs from one line to the next
     loss: Limits
     scores: Limits
     names: tuple[str, ...]
@@ -93,6 +96,7 @@ class _Scene:
         _fit(self._loss, frame, frame.loss, share=False)
         validation = [self._valid, self._best] if frame.validated else []
         epochs = [self._epoch] if frame.epochs else []
+        self._epoch.set_label(plural(frame.stride, "epoch") if frame.stride > 1 else "epoch")
         _legend(self._loss, [self._raw, self._smoothed, *validation, *epochs])
         if self.panels == 2:
             _fit(self._second, frame, frame.scores, share=frame.scores.high == 1.0 and curves.are_shares(frame.names))
@@ -271,9 +275,11 @@ def _next_frame(last: _Frame | None, progress: Progress, curve: Curve, *, final:
     names = curves.score_names(evaluations)
     scores = curves.score_limits(evaluations, names, last.scores if last else Limits())
     right = _right(last, progress, final=final)
+    epochs, stride = _epoch_ends(progress.steps_per_epoch, right)
     return _Frame(
         right=right,
-        epochs=_epoch_ends(progress.steps_per_epoch, right),
+        epochs=epochs,
+        stride=stride,
         loss=loss,
         scores=scores,
         names=names,
@@ -284,19 +290,30 @@ def _next_frame(last: _Frame | None, progress: Progress, curve: Curve, *, final:
 
 
 def _right(last: _Frame | None, progress: Progress, *, final: bool) -> float:
-    """Last step on the x axis: the plan from the start, what was made of it at the end."""
+    """Last step on the x axis: as much of the plan as is being made, at the end what was made of it."""
     made = max([progress.step, *(e.step for e in progress.evaluations[-1:])])
     if final and made:
         return made
     right = float(progress.steps or (last.right if last else 100))
     while right < made:
-        right *= 1.5
+        right *= 2
+    while progress.steps and right > progress.steps / _LEAST_OF_PLAN and right / 2 >= max(made, _FEW):
+        right /= 2
     return right
 
 
-def _epoch_ends(steps_per_epoch: int, right: float) -> tuple[float, ...]:
+def _epoch_ends(steps_per_epoch: int, right: float) -> tuple[tuple[float, ...], int]:
+    """Where lines stand, and how many epochs lie between two of them."""
     if steps_per_epoch < 1:
-        return ()
+        return (), 1
     count = int(right // steps_per_epoch)
-    stride = math.ceil(count / _MOST_EPOCH_LINES) or 1
-    return tuple(float(steps_per_epoch * epoch) for epoch in range(stride, count + 1, stride))
+    stride = _stride(count)
+    return tuple(float(steps_per_epoch * epoch) for epoch in range(stride, count + 1, stride)), stride
+
+
+def _stride(count: int) -> int:
+    """Epochs from one line to the next, for at most so many lines."""
+    stride, factors = 1, itertools.cycle((2, 2.5, 2))  # 1, 2, 5, 10, 20, 50 and so on
+    while count > stride * _MOST_EPOCH_LINES:
+        stride = round(stride * next(factors))
+    return stride

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.axe import fetch
+from tests.browser.axe import Axe, fetch
 from tests.browser.lab import Lab, missing
 
 
@@ -33,11 +33,14 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def axe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The script of axe-core. Skips where it cannot be had, but fails in CI."""
+def axe(tmp_path_factory: pytest.TempPathFactory, artefacts: Path) -> Iterator[Axe]:
+    """axe-core, whose report goes to the artefacts. Skips where it cannot be had, but fails in CI."""
     found = fetch(tmp_path_factory.mktemp("axe"))
     if isinstance(found, Path):
-        return found
+        looking = Axe(found)
+        yield looking
+        (artefacts / "accessibility.md").write_text(looking.report(), encoding="utf-8")
+        return
     message = f"the accessibility tests need {found}"
     if os.environ.get("CI") == "true":
         pytest.fail(message)

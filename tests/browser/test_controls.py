@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.browser.axe import Axe
 from tests.browser.lab import Lab
 from tests.browser.test_quickstart import errors
 
@@ -27,6 +28,7 @@ epochs = 300
 baselines = False""",
 )
 START_SECONDS = 90.0
+OUTPUTS = ".jp-Notebook .jp-Cell-outputArea"
 
 
 def write_notebook(folder: Path) -> Path:
@@ -40,6 +42,7 @@ def write_notebook(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def films(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab with the notebook open and its data made."""
+    lab.set_theme("light")
     lab.open(write_notebook(tmp_path_factory.mktemp("notebooks")))
     lab.run_cell(SETUP)
     yield lab
@@ -84,7 +87,7 @@ def widgets(outputs: list[dict[str, Any]]) -> list[str]:
     return [kind for output in outputs for kind in output.get("data", {}) if "widget" in kind]
 
 
-def test_pause_snapshot_resume_and_stop_while_the_cell_runs(films: Lab, artefacts: Path) -> None:
+def test_pause_snapshot_resume_and_stop_while_the_cell_runs(films: Lab, artefacts: Path, axe: Axe) -> None:
     lab = films
     lab.start_cell(TRAIN)
     lab.until(lambda: step(lab, TRAIN) >= 3, START_SECONDS, "three steps")
@@ -99,6 +102,7 @@ def test_pause_snapshot_resume_and_stop_while_the_cell_runs(films: Lab, artefact
     for theme in ("dark", "light"):
         lab.set_theme(theme)
         lab.screenshot(artefacts / f"controls-paused-{theme}.png", TRAIN)
+        assert axe.serious(lab, OUTPUTS, f"a paused run with its buttons, {theme}") == []
     press(lab, "Snapshot", TRAIN)
     lab.until(lambda: "clf_snapshot: at step" in lab.shown(TRAIN), 20, "the snapshot")
     assert step(lab, TRAIN) == resting

@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.browser.axe import Axe
 from tests.browser.lab import Lab
 
 pytestmark = pytest.mark.browser
@@ -19,7 +20,7 @@ MarkedText(text, [{"start": a, "end": b, "label": kind, "confidence": 0.5} for a
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_marked_text(lab: Lab, tmp_path: Path, artefacts: Path, theme: str) -> None:
+def test_a_marked_text(lab: Lab, tmp_path: Path, artefacts: Path, axe: Axe, theme: str) -> None:
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
     cells = [nbformat.v4.new_code_cell(CELL)]
     path = tmp_path / "marked.ipynb"
@@ -30,3 +31,4 @@ def test_a_marked_text(lab: Lab, tmp_path: Path, artefacts: Path, theme: str) ->
     assert lab.shown(0).strip().endswith(said)
     lab.set_theme(theme)
     lab.screenshot(artefacts / f"marked-{theme}.png", 0)
+    assert axe.serious(lab, ".jp-Notebook .jp-Cell-outputArea", f"a text with its entities, {theme}") == []

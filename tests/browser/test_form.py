@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from tests.browser.axe import SERIOUS, findings
+from tests.browser.axe import Axe
 from tests.browser.lab import Lab
 
 pytestmark = pytest.mark.browser
@@ -113,13 +113,14 @@ def test_start_pause_resume_snapshot_stop(page: Page, artefacts: Path) -> None:
     assert page.lab.outputs(free)[0]["text"].endswith("TunedClassifier\n")
 
 
-def test_the_copied_cell_runs(page: Page) -> None:
+def test_the_copied_cell_runs(page: Page, artefacts: Path) -> None:
     page.write("epochs", "2")
     page.until("2 epochs of")
     page.press("Copy as cell")
     area = page.root.locator(".gpt-magic-copy textarea")
     page.lab.wait_for(area.wait_for())
     text = str(page.lab.wait_for(area.input_value()))
+    page.lab.screenshot(artefacts / "form-copied.png", FORM_CELL)
     assert text.startswith("%%finetune films -o clf\n")
     assert 'text = "what it says"\nlabel = "verdict"' in text
     cells = [page.lab.add_cell("%load_ext gpt_magic"), page.lab.add_cell(text)]
@@ -128,9 +129,10 @@ def test_the_copied_cell_runs(page: Page) -> None:
     assert "done: 8 steps" in page.lab.shown(cells[1])
 
 
-def test_a_second_run_is_compared_with_the_first(page: Page) -> None:
+def test_a_second_run_is_compared_with_the_first(page: Page, artefacts: Path) -> None:
     page.press("Start")
     page.until("2 · text = ", 90)
+    page.lab.screenshot(artefacts / "form-compared.png", FORM_CELL)
     page.press("Use this one")
     page.until("clf is the model of run 2")
     page.press("Delete")
@@ -162,10 +164,23 @@ def test_every_control_is_reached_by_the_keyboard(page: Page) -> None:
     lab.until(lambda: lab.wait_for(page.field("learning_rate").locator("input").input_value()), 10, "the rate's field")
 
 
+def test_the_scale_stands_below_the_slider(page: Page) -> None:
+    """A mark below each power of ten: where the handle is at that rate."""
+    marks = "() => [...document.querySelectorAll('.gpt-magic-track span')].map(n => n.getBoundingClientRect()"
+    handle = (
+        "() => { const b = document.querySelector('.noUi-handle').getBoundingClientRect(); return b.x + b.width / 2; }"
+    )
+    places = page.lab.call(marks + ".x)")
+    assert len(places) == 5
+    for place, rate in ((1, "1e-5"), (3, "1e-3")):
+        page.write("learning_rate", rate)
+        page.lab.until(lambda at=places[place]: abs(page.lab.call(handle) - at) <= 2, 10, f"the handle at {rate}")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_it_is_accessible_in_both_themes_also_narrow(
-    page: Page, artefacts: Path, axe: Path, theme: str, width: int
+    page: Page, artefacts: Path, axe: Axe, theme: str, width: int
 ) -> None:
     lab = page.lab
     lab.set_theme(theme)
@@ -175,13 +190,15 @@ def test_it_is_accessible_in_both_themes_also_narrow(
             page.press("Show advanced options")
             page.until("Hide advanced options")
         lab.screenshot(artefacts / f"form-{theme}-{width}.png", FORM_CELL)
-        found = findings(lab, axe, f".jp-Notebook .jp-Cell:nth-of-type({FORM_CELL + 1}) .jp-Cell-outputArea")
-        assert [one for one in found if one[0] in SERIOUS] == []
+        area = f".jp-Notebook .jp-Cell:nth-of-type({FORM_CELL + 1}) .jp-Cell-outputArea"
+        assert axe.serious(lab, area, f"the form with two runs, {theme}, {width} px") == []
         wide = lab.call(
-            """() => [...document.querySelector('.gpt-magic-form').querySelectorAll('input, select, textarea, button')]
-                 .filter(n => n.checkVisibility() && n.getBoundingClientRect().right > window.innerWidth).length"""
+            """area => [...document.querySelectorAll(area + ' :is(input, select, textarea, button, img, canvas)')]
+                 .filter(n => n.checkVisibility() && n.getBoundingClientRect().right > window.innerWidth)
+                 .map(n => n.outerHTML.slice(0, 200))""",
+            area,
         )
-        assert wide == 0
+        assert wide == []
     finally:
         lab.resize(1280)
 

@@ -54,16 +54,19 @@ class Quickstart:
 
 
 @pytest.fixture(scope="module")
-def quickstart(lab: Lab) -> Quickstart:
-    """A copy of the quick start, opened, nothing run."""
-    if not NOTEBOOK.exists():
-        pytest.skip(f"there is no {NOTEBOOK.name} yet")
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+def quickstart(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
+    """A copy of the quick start that reads less of each mail, opened, nothing run; nbval runs it as it stands."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    cells = notebook.cells
+    for cell in cells:
+        cell.source = cell.source.replace("224", "48")
     code = [index for index, cell in enumerate(cells) if cell.cell_type == "code"]
     training = next(index for index in code if cells[index].source.startswith("%%finetune"))
     name = re.search(r"(?:-o|--output)[ =](\w+)", cells[training].source)
     assert name, "the training cell names no result with -o"
-    lab.open(NOTEBOOK)
+    copy = tmp_path_factory.mktemp("quickstart") / NOTEBOOK.name
+    nbformat.write(notebook, copy)
+    lab.open(copy)
     return Quickstart(lab, code, training, name[1])
 
 

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
+from tests.browser.axe import Axe
 from tests.browser.lab import Lab
 
 pytestmark = pytest.mark.browser
@@ -51,6 +52,7 @@ CELLS = [
 ]
 ERRORS = {13: "DataError", 14: "OptionError"}
 LONG = "%%finetune poems -o poet\nepochs, max_steps, baselines = 400, 0, False"
+OURS = ".jp-OutputArea .gpt-magic"
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
 # What no output of these cells has: formulas, pictures that are not part of the notebook, and whatever runs.
 INTRUDERS = """() => [...document.querySelectorAll('.jp-OutputArea script, .jp-OutputArea [onerror], ' +
@@ -113,7 +115,7 @@ def test_a_finished_cell_holds_static_html_and_one_picture(kept: Path) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_an_untrusted_reopen_shows_the_same(lab: Lab, kept: Path, artefacts: Path, theme: str) -> None:
+def test_an_untrusted_reopen_shows_the_same(lab: Lab, kept: Path, artefacts: Path, axe: Axe, theme: str) -> None:
     lab.open(kept)
     lab.set_theme(theme)
     assert lab.call("() => driver.cell(1).model.trusted") is False
@@ -129,6 +131,7 @@ def test_an_untrusted_reopen_shows_the_same(lab: Lab, kept: Path, artefacts: Pat
     assert "training" in last
     assert len(pictures(lab, len(CELLS))) == 1
     lab.screenshot(artefacts / f"midrun-reopened-{theme}.png", len(CELLS))
+    assert axe.serious(lab, OURS, f"a kept notebook of four tasks, one run cut, {theme}") == []
 
 
 def test_as_html_and_as_pdf(lab: Lab, kept: Path, artefacts: Path, tmp_path: Path) -> None:

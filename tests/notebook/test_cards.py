@@ -16,7 +16,7 @@ from gpt_magic.notebook.cards import (
     preflight_html,
     preflight_text,
 )
-from gpt_magic.notebook.markup import cells, clean, clock, number, say
+from gpt_magic.notebook.markup import cells, clean, clock, narrow, number, say
 from gpt_magic.notebook.status import curves_html, curves_text, evaluation_text, progress_html, progress_text
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Scores, Summary
@@ -27,7 +27,7 @@ from tests.noisy import PREFLIGHT, SUMMARY, noisy_run
 # here; `aria-*` and `role` are dropped there, which costs only the bar of a run that no longer moves, and so is
 # `tabindex`, without which a table that is too wide is moved by the mouse alone.
 TAGS = {"div", "span", "strong", "code", "table", "caption", "thead", "tbody", "tr", "th", "td", "ul", "li"}
-TAGS |= {"details", "summary"}
+TAGS |= {"details", "summary", "wbr"}
 ATTRIBUTES = {"class", "style", "title", "scope", "tabindex"}
 LIVE_ATTRIBUTES = {"role", "aria-label", "aria-valuemin", "aria-valuemax", "aria-valuenow"}
 
@@ -46,7 +46,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._open.append(tag)
+        if tag != "wbr":  # has no end
+            self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
@@ -100,7 +101,8 @@ EVIL = [
 def test_text_from_data_is_only_ever_text(evil: str) -> None:
     plain = [Page(markup) for markup in everything("plain")]
     for page, harmless, markup in zip(map(Page, everything(evil)), plain, everything(evil), strict=True):
-        extra = [tag for tag in page.tags if tag[0] != "span"]  # dollars and backslashes get spans of their own
+        # Dollars and backslashes get spans of their own, long words of labels places to break at.
+        extra = [tag for tag in page.tags if tag[0] not in ("span", "wbr")]
         assert [tag for tag, _ in extra] == [tag for tag, _ in harmless.tags if tag != "span"]
         assert [list(attributes) for _, attributes in extra] == [
             list(attributes) for tag, attributes in harmless.tags if tag != "span"
@@ -330,6 +332,13 @@ def test_numbers(value: float | None, said: str) -> None:
 )
 def test_times(seconds: float | None, said: str) -> None:
     assert clock(seconds) == said
+
+
+def test_long_words_of_labels_may_break_and_no_others() -> None:
+    assert narrow("spam") == "spam"
+    assert narrow("not quite what it says") == "not quite what it says"
+    assert narrow("<script>pwned()</script>") == "&lt;script&gt;<wbr>pwned()&lt;<wbr>/script&gt;"
+    assert narrow("\u0936\u092c\u094d\u0926" * 9) == "\u0936\u092c\u094d\u0926" * 9  # marks stay with their letters
 
 
 def test_long_text_is_cut_in_the_middle_and_joiners_stay() -> None:

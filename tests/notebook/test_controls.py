@@ -253,8 +253,9 @@ def test_orders_that_cannot_be_obeyed(served: Kernel) -> None:
 
 
 def test_a_kernel_that_is_shut_down_leaves_a_run_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = f"import os; os.environ['GPT_MAGIC_CACHE'] = {str(tmp_path)!r}\n"
     with Kernel(served=True) as kernel:
-        kernel.run(f"import os; os.environ['GPT_MAGIC_CACHE'] = {str(tmp_path)!r}\n{SETUP}")
+        kernel.run(setup + SETUP)
         reply = kernel.run(f"%%finetune films -o clf --background\n{BODY}")
         kernel.watch(lambda: step(reply) >= 3)
         seen = step(reply)
@@ -265,6 +266,19 @@ def test_a_kernel_that_is_shut_down_leaves_a_run_to_resume(tmp_path: Path, monke
     (left,) = resumable()
     assert left.name == "clf"
     assert seen <= left.step < left.steps
+    with Kernel(served=True) as kernel:
+        assert kernel.run(f"{setup}\n%load_ext gpt_magic").status == "ok"
+        for line in ("--show clf", "--show", "--stop clf"):  # what the kept notebook's line says to write, and others
+            said = kernel.run(f"%finetune {line}").error_value
+            cut = f"clf does not run in this kernel; it was cut at step {left.step:,} of {left.steps:,}"
+            assert said == f"{cut}: %finetune --resume clf goes on with it"
+        assert kernel.run("%finetune --show other").error_value.startswith("no run 'other'")
+        reply = kernel.run("%finetune --resume clf")
+        assert reply.status == "ok", reply.traceback
+        kernel.watch(lambda: step(reply) > left.step)
+        assert kernel.run("%finetune --stop").stdout == "clf: ends after this step, with the best weights\n"
+        kernel.watch(lambda: "stopped at step" in shown(reply) and gone(reply))
+        assert kernel.run("print(type(clf).__name__)").stdout == "TunedClassifier\n"
 
 
 def test_without_a_server_there_is_nothing_to_click_and_a_run_behind_a_cell_is_told_by_its_name(kernel: Kernel) -> None:

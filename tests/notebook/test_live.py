@@ -116,8 +116,10 @@ def test_lines_become_rare_where_even_they_are_dear(clock: Clock) -> None:
     assert spent(painted, costs) <= BUDGET * clock.now + 0.05
 
 
-def test_a_single_dear_picture_does_not_stop_the_next_ones(clock: Clock) -> None:
-    costs = {"line": lambda _: 0.0005, "plot": lambda number: 0.08 if number == 5 else 0.006}
+@pytest.mark.parametrize("dear", [{5}, {2}, {2, 4, 6}])
+def test_dear_pictures_now_and_then_do_not_stop_the_next_ones(clock: Clock, dear: set[int]) -> None:
+    """New axes are drawn when the first losses come, and then rarely."""
+    costs = {"line": lambda _: 0.0005, "plot": lambda number: 0.05 if number in dear else 0.006}
     painted = simulate(clock, 60, costs)
     assert max(gaps(painted["plot"])) < 1.6
     assert spent(painted, costs) < BUDGET * 60

@@ -80,9 +80,41 @@ def test_limits_stand_still_while_the_run_goes_on() -> None:
     for at in range(2, 673, 8):
         live.update(replace(whole, step=at, steps_log=whole.steps_log[:at], evaluations=so_far(whole, at)))
         frames.append(live._frame)
-    assert {frame.right for frame in frames} == {672}
-    changes = sum(before != after for before, after in itertools.pairwise(frames))
+    rights = [frame.right for frame in frames]
+    assert sorted(set(rights)) == [336, 672]
+    assert rights == sorted(rights)
+    others = [replace(frame, right=0.0, epochs=()) for frame in frames]
+    changes = sum(before != after for before, after in itertools.pairwise(others))
     assert changes <= 3
+
+
+@pytest.mark.parametrize(
+    ("steps", "made", "right"),
+    [
+        (196, 1, 196),
+        (4200, 2, 262.5),
+        (4200, 262, 262.5),
+        (4200, 263, 525),
+        (4200, 2101, 4200),
+        (30, 31, 60),
+        (0, 9, 100),
+    ],
+)
+def test_the_axis_is_the_least_part_of_the_plan_that_holds_the_steps(steps: int, made: int, right: float) -> None:
+    live = LossPlot()
+    live.update(Progress(steps=steps, step=made, steps_log=(stepped(1, 0.7), stepped(made, 0.6))))
+    assert live._frame.right == right
+
+
+@pytest.mark.parametrize(("steps", "per_epoch", "stride"), [(4200, 14, 50), (600, 100, 1), (30, 1, 5), (9, 9, 1)])
+def test_lines_stand_at_a_few_epochs_and_the_legend_says_which(steps: int, per_epoch: int, stride: int) -> None:
+    log = tuple(stepped(i, 1.0) for i in range(1, steps + 1))
+    axes = figure(Progress(steps=steps, step=steps, steps_per_epoch=per_epoch, steps_log=log)).axes[0]
+    ends = [segment[0][0] for segment in axes.collections[0].get_segments()]
+    assert ends == [per_epoch * k for k in range(stride, steps // per_epoch + 1, stride)]
+    assert 1 <= len(ends) <= 12
+    named = [text.get_text() for text in axes.get_legend().get_texts()][-1]
+    assert named == ("epoch" if stride == 1 else f"{stride} epochs")
 
 
 def so_far(run: Progress, step: int) -> tuple[Evaluated, ...]:
@@ -203,7 +235,7 @@ def test_a_stopped_run_ends_with_the_steps_that_were_made() -> None:
     live = LossPlot()
     run = noisy_run(at=100)
     live.update(run)
-    assert live._frame.right == 672
+    assert live._frame.right == 336
     live.update(run, final=True)
     assert live._frame.right == 100
 

@@ -39,7 +39,14 @@ STYLE = """<style>
 .gpt-magic-form .widget-button:focus-visible, .gpt-magic-form input:focus-visible, .gpt-magic-form select:focus-visible,
 .gpt-magic-form textarea:focus-visible, .gpt-magic-form summary:focus-visible,
 .gpt-magic-form [tabindex]:focus-visible { outline: 2px solid #0072b2; outline-offset: 2px; }
-.gpt-magic-rate { flex-flow: row wrap !important; gap: 4px 24px; max-width: 820px; }
+.gpt-magic-rate { flex-flow: row wrap !important; gap: 4px 24px; max-width: 820px;
+  min-height: 136px; }
+.gpt-magic-track { max-width: 412px; }
+.gpt-magic-track .widget-html { padding: 0 16px; }
+.gpt-magic-track .widget-slider { margin: 0; }
+.gpt-magic-track .slider-container { margin: 0 16px; }
+.gpt-magic-track .widget-html-content > div:has(> span) { display: flex; justify-content: space-between; opacity: .85; }
+.gpt-magic-track .widget-html-content span { width: 0; display: flex; justify-content: center; white-space: nowrap; }
 .gpt-magic-fold { align-self: flex-start; width: auto !important; margin: 14px 0 4px !important; padding: 0 10px; }
 .gpt-magic-copy textarea { width: 100%; box-sizing: border-box; font-family: var(--jp-code-font-family, monospace);
   font-size: var(--jp-code-font-size, 13px); color: inherit; background: transparent; padding: 8px;

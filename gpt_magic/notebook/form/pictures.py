@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from gpt_magic.engine.events import Tried
 from gpt_magic.notebook import curves
 from gpt_magic.notebook.curves import Curve
 from gpt_magic.notebook.markup import esc
@@ -24,6 +25,7 @@ from gpt_magic.notebook.plot import BLUE, GREEN, GREY, PURPLE, VERMILION, own_st
 from gpt_magic.recorder import Progress
 
 _DPI = 100
+RATES_WIDTH = 380  # CSS pixels of the slider that rates are shown behind, where there is room
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 _DASHES = ("-", (0, (6, 3)), (0, (2, 3)))  # three with four colours: twelve runs differ, and one under another is seen
 _APART = 12  # points between two numbers at the ends of curves
@@ -40,6 +42,42 @@ def schedule_png(steps: Sequence[int], rates: Sequence[float]) -> bytes:
         axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.2g}"))
         axes.set_xlabel("step", color=GREY, fontsize=8.5, labelpad=2)
+        return _png(figure)
+
+
+def rates_png(tried: Tried, low: float, high: float) -> bytes:
+    """The held-out loss of each learning rate that was tried, on the log scale of a slider and as wide as that.
+
+    Args:
+        low, high: powers of ten at the two ends.
+    """
+    with mpl.rc_context(own_style()):
+        figure = Figure((RATES_WIDTH / _DPI, 0.9), dpi=_DPI)
+        FigureCanvasAgg(figure)
+        figure.patch.set_alpha(0)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set_xlim(low, high)
+        ended = [trial for trial in tried.trials if math.isfinite(trial.held_out)]
+        places, losses = [math.log10(t.learning_rate) for t in ended], [t.held_out for t in ended]
+        axes.errorbar(places, losses, [t.error for t in ended], color=BLUE, marker="o", markersize=4, linewidth=1.2)
+        if losses:
+            span = (max(losses) - min(losses)) or abs(losses[0]) or 1.0
+            axes.set_ylim(min(losses) - 0.3 * span, max(losses) + 0.6 * span)
+        for trial, place in zip(ended, places, strict=True):
+            chosen = trial.learning_rate == tried.chosen
+            if chosen:
+                axes.plot([place], [trial.held_out], color=VERMILION, marker="D", markersize=8)
+            axes.annotate(
+                f"{trial.held_out:.3g}", (place, trial.held_out), (0, 8), textcoords="offset points", color=GREY,
+                fontsize=8, fontweight="bold" if chosen else "normal", ha="center", parse_math=False,
+            )  # fmt: skip
+        for trial in tried.trials:
+            if trial not in ended:
+                inside = 0.02 * (high - low)
+                at = (min(max(math.log10(trial.learning_rate), low + inside), high - inside), 0.5)
+                axes.text(*at, "diverged", transform=axes.get_xaxis_transform(), color=GREY, fontsize=8, rotation=90,
+                          ha="center", va="center")  # fmt: skip
         return _png(figure)
 
 

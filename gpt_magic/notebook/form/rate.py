@@ -31,18 +31,19 @@ class Rate:
         self._at = 1e-4
         self.slider = widgets.FloatLogSlider(
             value=self._at, base=10, min=_LOW, max=_HIGH, step=_STEP, readout=False, continuous_update=True,
-            description="learning rate", tooltip="The learning rate on a log scale; the field has the exact number.",
+            tooltip="The learning rate on a log scale; the field has the exact number.",
         )  # fmt: skip
-        self.slider.style.description_width = "auto"
         self.slider.layout.width = "100%"
         self.slider.observe(self._moved, "value")
-        ends = f"<div style='display:flex;justify-content:space-between;opacity:.85'>{_ends()}</div>"
         self._words = widgets.HTML()
         self._picture = widgets.HTML()
         self._trials = widgets.HTML()
-        left = widgets.VBox([self.slider, widgets.HTML(ends + _NAMING), self._words])
+        head = widgets.HTML("<strong>learning rate</strong>, on a log scale")
+        track = widgets.VBox([self._trials, self.slider, widgets.HTML(f"<div>{_marks()}</div>{_NAMING}")])
+        track.add_class("gpt-magic-track")
+        left = widgets.VBox([head, track, self._words])
         left.layout.flex = "1 1 260px"
-        self.box = widgets.HBox([left, self._picture, self._trials])
+        self.box = widgets.HBox([left, self._picture])
         self.box.add_class("gpt-magic-rate")
 
     @property
@@ -52,14 +53,17 @@ class Rate:
 
     @property
     def tried(self) -> str:
-        """The trials of learning rates that are shown, as markup."""
+        """The trials of learning rates behind the slider, as markup."""
         return str(self._trials.value)
 
     def show_trials(self, tried: "Tried") -> None:
-        """Show what came of the rates that a run has tried (``learning_rate = "auto"``)."""
-        from gpt_magic.notebook.trials import trials_html
+        """Show what came of the rates that a run has tried, each where the slider has it."""
+        from gpt_magic.notebook.form.pictures import RATES_WIDTH, image, rates_png
+        from gpt_magic.notebook.trials import trials_words
 
-        self._trials.value = trials_html(tried)
+        said = f"Held-out loss of the rates that were tried; the diamond was chosen. {trials_words(tried)}"
+        picture = image(rates_png(tried, _LOW, _HIGH), said, RATES_WIDTH)
+        self._trials.value = f"{picture}<div>held-out loss of the rates tried; \u25c6 was chosen</div>"
 
     def follow(self, settings: "Settings", rows: int) -> None:
         """Show the rate and the schedule that a run over so many rows would have."""
@@ -103,6 +107,7 @@ def schedule_words(settings: "Settings") -> str:
     return f"The rate {begins}{then}, {plural(settings.steps, 'step')} in all."
 
 
-def _ends() -> str:
+def _marks() -> str:
+    """The powers of ten, each in the middle below its place on the slider."""
     marks = range(math.ceil(_LOW), math.floor(_HIGH) + 1)
     return "".join(f"<span>1e{mark}</span>" for mark in marks)

@@ -42,6 +42,7 @@ class Runs:
         self._comparing = threading.Lock()
         self._list = widgets.Dropdown(description="run", options=[])
         self._list.layout.width, self._list.style.description_width = "auto", "auto"
+        self._list.layout.max_width = "100%"
         self._said = widgets.HTML()
         self.box = widgets.VBox(
             [

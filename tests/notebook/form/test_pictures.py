@@ -2,14 +2,16 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from gpt_magic.engine.events import Evaluated, Stepped
-from gpt_magic.notebook.form.pictures import image, overlay_png, schedule_png
+from gpt_magic.notebook.form.pictures import RATES_WIDTH, image, overlay_png, rates_png, schedule_png
 from gpt_magic.recorder import Progress
+from tests.notebook.test_trials import TRIED
 
 
 def run(seed: int, steps: int = 60, bad: float | None = None) -> Progress:
@@ -48,6 +50,19 @@ def test_two_runs_that_are_the_same_are_both_seen() -> None:
 @pytest.mark.parametrize("rates", [[1e-3, 5e-4, 0.0], [1e-8, 1e-8], [0.0, 0.0, 0.0]])
 def test_a_schedule(rates: list[float]) -> None:
     assert ink(schedule_png([*range(1, len(rates) + 1)], rates)).size == (680, 260)
+
+
+@pytest.mark.parametrize("kept", [4, 1, 0])
+def test_rates_stand_where_a_slider_as_wide_has_them(kept: int) -> None:
+    tried = replace(TRIED, trials=(*TRIED.trials[1 : 1 + kept], TRIED.trials[-1]))
+    picture = np.asarray(ink(rates_png(tried, -6, -2)))
+    assert picture.shape[1] == 2 * RATES_WIDTH
+    diamond = np.argwhere((np.abs(picture[..., :3].astype(int) - (213, 94, 0)).max(-1) < 9) & (picture[..., 3] == 255))
+    if not kept:
+        assert not len(diamond)
+        return
+    place = (math.log10(9e-4) + 6) / 4 * picture.shape[1]
+    assert (diamond[:, 1].min() + diamond[:, 1].max()) / 2 == pytest.approx(place, abs=2)
 
 
 def test_an_image_has_words_and_no_markup_in_them() -> None:

@@ -94,7 +94,7 @@ def test_a_second_form_in_the_same_cell_closes_the_first(ready: Kernel) -> None:
     opened(ready, "two.close(); three.close()")
 
 
-def test_the_rates_that_were_tried_are_shown_beside_the_slider(ready: Kernel) -> None:
+def test_the_rates_that_were_tried_are_shown_behind_the_slider(ready: Kernel) -> None:
     auto = "{**given, 'learning_rate': 'auto', 'max_steps': 60}"
     opened(ready, f"form = gpt_magic.form(toy, output='clf', **{auto})\nform")
     opened(ready, "form.start()")
