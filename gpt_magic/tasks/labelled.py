@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gpt_magic.data.checks import Examples, Text, rows
@@ -87,6 +88,26 @@ def encode(ids: Sequence[np.ndarray], targets: np.ndarray, index: Sequence[Any])
 def logits(model: nn.Module, hidden: Tensor) -> Tensor:
     """What the head gives in float32, ``(rows, outputs)``, from last hidden states ``(rows, hidden)``."""
     return model.score(hidden).float()  # type: ignore[operator, no-any-return]
+
+
+class OnDevice:
+    """Numbers that a loss reads, copied to a device once: a copy from the host's memory cannot be captured.
+
+    Args:
+        values: ``(outputs,)``.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._copies = {torch.device("cpu"): torch.from_numpy(values).float()}
+
+    def on(self, device: torch.device) -> Tensor:
+        """In float32, ``(outputs,)``."""
+        found = self._copies.get(device)
+        if found is None:
+            found = self._copies[torch.device("cpu")].to(device)
+            if type(found) is Tensor:  # a rehearsal's tensors have no numbers
+                self._copies[device] = found
+        return found
 
 
 def settle_temperature(scores: np.ndarray, truth: np.ndarray, seed: int) -> tuple[Calibration | None, Completed]:
