@@ -98,16 +98,17 @@ class OnDevice:
     """
 
     def __init__(self, values: np.ndarray) -> None:
-        self._copies = {torch.device("cpu"): torch.from_numpy(values).float()}
+        self._values = values
+        self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device) -> Tensor:
         """In float32, ``(outputs,)``."""
-        found = self._copies.get(device)
-        if found is None:
-            found = self._copies[torch.device("cpu")].to(device)
-            if type(found) is Tensor:  # a rehearsal's tensors have no numbers
-                self._copies[device] = found
-        return found
+        if device in self._copies:
+            return self._copies[device]
+        made = torch.from_numpy(self._values).to(device, torch.float32)
+        if type(made) is Tensor:  # a rehearsal's tensors have no numbers
+            self._copies[device] = made
+        return made
 
 
 def settle_temperature(scores: np.ndarray, truth: np.ndarray, seed: int) -> tuple[Calibration | None, Completed]:
