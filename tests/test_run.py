@@ -119,9 +119,9 @@ def test_an_abandoned_run_hands_nothing_back(films: pd.DataFrame) -> None:
 
 
 def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpt_magic.engine import loop
+    from gpt_magic.engine import step as engine_step
 
-    real, calls = loop.clip, []
+    real, calls = engine_step.clip, []
 
     def fail_later(*args: Any) -> float:
         calls.append(1)
@@ -129,7 +129,7 @@ def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypat
             raise RuntimeError("the disk is on fire\nand more")
         return real(*args)
 
-    monkeypatch.setattr(loop, "clip", fail_later)
+    monkeypatch.setattr(engine_step, "clip", fail_later)
     with pytest.raises(TrainingError) as caught:
         gpt_magic.finetune(films, base="scratch", quiet=True, baselines=False)
     assert str(caught.value).startswith("training failed at step 5: RuntimeError: the disk is on fire and more")
