@@ -17,14 +17,18 @@ WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "equal
 
 
 class CpuGraphs:
-    """`gpt_magic.engine.capture.Graphs` on a CPU.
+    """`gpt_magic.engine.graphs.Graphs` on a CPU.
+
+    Args:
+        plays: else what was captured is computed anew, and nothing of it is kept.
 
     Attributes:
         captured, replayed: how often.
         inside: whether something is computed in its stream.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, plays: bool = True) -> None:
+        self.plays = plays
         self.captured = self.replayed = 0
         self.inside = False
 
@@ -39,6 +43,8 @@ class CpuGraphs:
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         assert self.inside
         self.captured += 1
+        if not self.plays:
+            return function
         graph = _Recorded()
         try:
             with graph:

@@ -2,27 +2,27 @@
 
 A step is its forward passes, each of one of a few fixed sizes (`static`), and one update. What comes for the first time
 is computed as it is, the second time it is captured, and from then on replayed. Nothing within a step waits for the
-GPU: whether the update may be made is decided there, and meanwhile the next step's rows are laid out here.
+GPU: whether the update may be made is decided there, and meanwhile the next step's rows are laid out here. What it
+brings was not yet measured on a GPU.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from gpt_magic.engine.events import Emit, Phase, Warned
+from gpt_magic.engine.graphs import Graphs, graphs_on
 from gpt_magic.engine.job import Job
-from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.memory import let_go
 from gpt_magic.engine.packing import hidden_packed, is_gpt2
-from gpt_magic.engine.static import Size, fill_up, hidden_filled
+from gpt_magic.engine.static import Buffers, Size, filled_loss, lay_out
 from gpt_magic.engine.step import Plain, Step, accumulate_gradients, step_passes, step_weight
 from gpt_magic.errors import TrainingError, plural
 
@@ -36,32 +36,23 @@ _OF_ALL = 0.01  # of the norm of all gradients; some, as those of keys' biases, 
 _SLOWER = "launched one operation after another, which takes a GPU longer"
 
 
-class Graphs(Protocol):
-    """What can record launches and launch them again."""
-
-    def stream(self) -> AbstractContextManager[object]:
-        """Where all that will be recorded has to be computed."""
-
-    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Record what ``function`` would launch, and launch nothing of it; returns what does."""
-
-
 def choose_steps(job: Job, optimizer: Optimizer, emit: Emit) -> Step:
     """How this run's steps are made: captured where that can be done and pays, else one operation after another."""
     graphs = graphs_on(job.machine.device)
     if graphs is None:
         return Plain(job, optimizer, emit)
-    if why := _why_not(job, optimizer):
+    if why := why_plain(job, optimizer):
         return Plain(job, optimizer, emit, f"{_SLOWER}: {why}")
     return Captured(job, optimizer, emit, graphs)
 
 
-def graphs_on(device: torch.device) -> Graphs | None:
-    """What records on ``device``; None where nothing can."""
-    return CudaGraphs(device) if device.type == "cuda" else None
+def will_capture(job: Job, optimizer: Optimizer) -> bool:
+    """Whether this run's steps would be captured."""
+    return graphs_on(job.machine.device) is not None and not why_plain(job, optimizer)
 
 
-def _why_not(job: Job, optimizer: Optimizer) -> str:
+def why_plain(job: Job, optimizer: Optimizer) -> str:
+    """Why a run on a GPU is not captured; nothing where it is."""
     if not is_gpt2(job.model):
         return "only steps of GPT-2 are captured"
     if job.hidden is not hidden_packed:
@@ -73,58 +64,6 @@ def _why_not(job: Job, optimizer: Optimizer) -> str:
     if job.settings.steps < LEAST_STEPS:
         return f"capturing pays from {LEAST_STEPS} steps on"
     return ""
-
-
-class CudaGraphs:
-    """Graphs on a GPU; they share their memory, as they are replayed one after another and leave nothing in it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle()
-
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        """A stream of its own, after what was launched before and before what comes after."""
-        usual = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(usual)
-        try:
-            with torch.cuda.stream(self._stream):
-                yield
-        finally:
-            usual.wait_stream(self._stream)
-
-    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """As in `Graphs`; within `stream`."""
-        graph = torch.cuda.CUDAGraph()
-        try:
-            # What a notebook's other threads do on a GPU is none of this thread's capture.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                function()
-        except Exception:
-            # A capture that failed has not let go of torch's generator; of a copy it knows nothing.
-            generator = torch.cuda.default_generators[self._stream.device_index]
-            generator.graphsafe_set_state(generator.clone_state())
-            raise
-        return graph.replay
-
-
-@dataclass
-class _Buffers:
-    """What a forward pass of one size reads, always in the same place; see `static.Filled`."""
-
-    places: Tensor
-    targets: Tensor
-    shares: Tensor
-
-    def to(self, device: torch.device) -> "_Buffers":
-        """A copy."""
-        return _Buffers(*(part.to(device, copy=True) for part in vars(self).values()))
-
-    def take(self, other: "_Buffers") -> None:
-        """Copy what ``other`` holds, without waiting for it."""
-        for mine, its in zip(vars(self).values(), vars(other).values(), strict=True):
-            mine.copy_(its, non_blocking=True)
 
 
 class Captured:
@@ -143,9 +82,9 @@ class Captured:
         self._lengths = job.train.lengths()
         self._why_not = ""  # once steps are made plainly
         self._seconds = 0.0
-        self._next: tuple[Sequence[int], list[tuple[Size, _Buffers]]] | None = None
+        self._next: tuple[Sequence[int], list[tuple[Size, Buffers]]] | None = None
         self._gradients: dict[nn.Parameter, Tensor] = {}
-        self._buffers: dict[Size, _Buffers] = {}
+        self._buffers: dict[Size, Buffers] = {}
         self._seen: set[Size | None] = set()  # None is the update
         self._replays: dict[Size | None, Callable[[], None]] = {}
         device = job.machine.device
@@ -196,19 +135,17 @@ class Captured:
             self._emit(Phase("training, steps captured"))
         self._launch_passes(passes)
 
-    def _laid_out(self, rows: Sequence[int]) -> list[tuple[Size, _Buffers]]:
+    def _laid_out(self, rows: Sequence[int]) -> list[tuple[Size, Buffers]]:
         """The forward passes of a step, in memory from which a GPU copies without waiting."""
-        train, total, passes = self._job.train, step_weight(self._job, rows), []
+        total, passes = step_weight(self._job, rows), []
         for some in step_passes(self._job, rows, self._lengths):
-            ids, scored, targets = ([part[row] for row in some] for part in (train.ids, train.scored, train.targets))
-            filled = fill_up(ids, scored, targets, total)
-            parts = [torch.from_numpy(part) for part in (filled.places, filled.targets, filled.shares)]
+            size, laid_out = lay_out(self._job, some, total)
             if self._job.machine.device.type == "cuda":
-                parts = [part.pin_memory() for part in parts]
-            passes.append((filled.size, _Buffers(*parts)))
+                laid_out = Buffers(*(part.pin_memory() for part in vars(laid_out).values()))
+            passes.append((size, laid_out))
         return passes
 
-    def _launch_passes(self, passes: Sequence[tuple[Size, _Buffers]]) -> None:
+    def _launch_passes(self, passes: Sequence[tuple[Size, Buffers]]) -> None:
         for size, laid_out in passes:
             if size in self._buffers:
                 self._buffers[size].take(laid_out)
@@ -218,11 +155,7 @@ class Captured:
 
     def _pass(self, size: Size) -> None:
         """Add one forward pass to the step's loss and gradients."""
-        job, read = self._job, self._buffers[size]
-        with job.machine.autocast(), fast_kernels(job.model):
-            hidden = hidden_filled(job.model, size, read.places)
-            losses = job.objective.losses(job.model, hidden, read.targets)
-        loss = (losses * read.shares).sum()
+        loss = filled_loss(self._job, size, self._buffers[size])
         loss.backward()  # type: ignore[no-untyped-call]
         self._loss += loss.detach()
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gpt_magic.engine.job import Job
 from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.layout import Queries, past
 from gpt_magic.engine.packing import FEW, gpt2_at, gpt2_embedded, packing
@@ -137,6 +138,41 @@ def hidden_filled(model: nn.Module, size: Size, places: Tensor) -> Tensor:
         for block in trunk.h:
             hidden = block(hidden, packed_layout=layout)
         return trunk.ln_f(hidden)[0, at]  # type: ignore[no-any-return]
+
+
+@dataclass
+class Buffers:
+    """What a forward pass of one size reads, always in the same place; see `static.Filled`."""
+
+    places: Tensor
+    targets: Tensor
+    shares: Tensor
+
+    def to(self, device: torch.device) -> "Buffers":
+        """A copy."""
+        return Buffers(*(part.to(device, copy=True) for part in vars(self).values()))
+
+    def take(self, other: "Buffers") -> None:
+        """Copy what ``other`` holds, without waiting for it."""
+        for mine, its in zip(vars(self).values(), vars(other).values(), strict=True):
+            mine.copy_(its, non_blocking=True)
+
+
+def lay_out(job: Job, rows: Sequence[int], total: float) -> tuple[Size, Buffers]:
+    """The rows of one forward pass, filled up; ``total`` as in `static.fill_up`."""
+    ids, scored, targets = (
+        [part[row] for row in rows] for part in (job.train.ids, job.train.scored, job.train.targets)
+    )
+    filled = fill_up(ids, scored, targets, total)
+    return filled.size, Buffers(*map(torch.from_numpy, (filled.places, filled.targets, filled.shares)))
+
+
+def filled_loss(job: Job, size: Size, read: Buffers) -> Tensor:
+    """One forward pass: its rows' share in the step's mean loss, ``()``."""
+    with job.machine.autocast(), fast_kernels(job.model):
+        hidden = hidden_filled(job.model, size, read.places)
+        losses = job.objective.losses(job.model, hidden, read.targets)
+    return (losses * read.shares).sum()
 
 
 class Grid:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine import capture
+from gpt_magic.engine import capture, static
 from gpt_magic.engine.adapters import Lora, add_adapter
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Event, Phase, Stepped, Warned
@@ -321,7 +321,7 @@ def test_a_capture_that_fails_leaves_the_run_as_it_was(allowed: int, monkeypatch
 @pytest.mark.parametrize("at", [1, 2, 7])
 def test_a_pass_that_fails_leaves_the_run_as_it_was(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one that has no memory: what it has added to the gradients is not in the step."""
-    real, made = capture.hidden_filled, 0
+    real, made = static.hidden_filled, 0
 
     def hidden(*args: Any) -> Tensor:
         nonlocal made
@@ -331,7 +331,7 @@ def test_a_pass_that_fails_leaves_the_run_as_it_was(at: int, monkeypatch: pytest
             out.register_hook(_no_memory)
         return out
 
-    monkeypatch.setattr(capture, "hidden_filled", hidden)
+    monkeypatch.setattr(static, "hidden_filled", hidden)
     plain, events = fallen_back(CpuGraphs(), monkeypatch)
     assert made == at
     assert len([event for event in events if isinstance(event, Warned)]) == 1

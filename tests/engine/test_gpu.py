@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_magic.engine import capture
+from gpt_magic.engine import capture, static
 from gpt_magic.engine.events import Control, Event, Stepped, Warned
+from gpt_magic.engine.graphs import graphs_on
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.memory import available, let_go
@@ -176,7 +177,7 @@ def test_nothing_in_a_replayed_step_waits_for_the_gpu(monkeypatch: pytest.Monkey
     machine, rows = choose_machine("cuda", "auto"), random_rows(16, seed=1)
     work = Job(tiny_gpt2().cuda(), objective(), rows, settings(steps=100, batch_size=16), machine)
     optimizer = build_optimizer("adamw", work.model, 1e-3, 0.1)
-    graphs = capture.graphs_on(machine.device)
+    graphs = graphs_on(machine.device)
     assert graphs is not None
     steps, order = capture.Captured(work, optimizer, lambda _: None, graphs), list(range(16))
     work.learn()
@@ -201,14 +202,14 @@ def test_nothing_in_a_replayed_step_waits_for_the_gpu(monkeypatch: pytest.Monkey
 
 def test_a_capture_that_waits_for_the_gpu_fails_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """With dropout, as torch's generator takes part in a capture."""
-    real = capture.hidden_filled
+    real = static.hidden_filled
 
     def waits(*args: Any) -> torch.Tensor:
         hidden = real(*args)
         float(hidden.sum())
         return hidden
 
-    monkeypatch.setattr(capture, "hidden_filled", waits)
+    monkeypatch.setattr(static, "hidden_filled", waits)
     outcome, losses, warned = captured_or_not(True, "fp32", monkeypatch, dropout=0.1)
     assert outcome.reason == "done"
     assert len(losses) == 30
