@@ -217,7 +217,7 @@ class Captured:
             TrainingError: of the plain ones.
         """
         self._emit(Phase("comparing a captured step with a plain one"))
-        began, model = time.perf_counter(), self._job.model
+        before, began, model = self._seconds, time.perf_counter(), self._job.model
         model.eval()
         try:
             loss = accumulate_gradients(self._job, rows, self._lengths, step, self._emit)
@@ -235,16 +235,17 @@ class Captured:
                 found.clear()  # it was without dropout
         finally:
             self._job.learn()
-        self._seconds += time.perf_counter() - began
+        self._seconds = before + time.perf_counter() - began
         self._emit(Phase("training"))
 
     def _compare(self, loss: float, expected: dict[nn.Parameter, Tensor], how: str) -> None:
-        tolerance = _TOLERANCE[self._job.machine.precision]
+        tolerance, found = _TOLERANCE[self._job.machine.precision], float(self._loss)
         norms = torch.stack([gradient.norm() for gradient in expected.values()])
         off = torch.stack([(self._gradients[weight] - gradient).norm() for weight, gradient in expected.items()])
-        largest = float((off / (norms + _OF_ALL * norms.norm())).max())
-        found = float(self._loss)
-        if not (largest <= tolerance and abs(found - loss) <= tolerance * max(abs(loss), 1.0)):
+        allowed = norms + _OF_ALL * norms.norm()
+        near = abs(found - loss) <= tolerance * max(abs(loss), 1.0) and bool((off <= tolerance * allowed).all())
+        if not near:
+            largest = float((off / allowed).max())
             raise _Differs(f"{how}, the loss is {found:.6g} and not {loss:.6g}, a gradient off by {largest:.2g} of it")
 
     def _give_up(self, why: str) -> None:

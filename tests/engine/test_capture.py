@@ -14,17 +14,19 @@ from torch import Tensor, nn
 
 from gpt_magic.engine import capture, static
 from gpt_magic.engine.adapters import Lora, add_adapter
+from gpt_magic.engine.batching import plan
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Event, Phase, Stepped, Warned
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.parts import Part, freeze
+from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.schedule import build_optimizer
 from gpt_magic.tasks.language import encode
 from tests.engine.test_static import TASKS
 from tests.graphs import CpuGraphs
-from tests.tiny import job, lm_job, random_rows, random_sequences, settings, tiny_gpt2, tiny_lm
+from tests.tiny import job, lm_job, objective, random_rows, random_sequences, settings, tiny_gpt2, tiny_lm
 
 STEPS = 50
 
@@ -100,6 +102,17 @@ def test_fifty_captured_steps_are_those_of_the_plain_loop(
     assert graphs.replayed > STEPS  # an update and most passes
     assert "captured in CUDA graphs" in outcome.how
     assert not [event for event in events if isinstance(event, Warned)]
+
+
+def test_captured_steps_in_bf16_are_near_those_of_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    bf16 = Machine(torch.device("cpu"), "bf16", "")
+    _, plain = run(replace(texts(), machine=bf16))
+    request.getfixturevalue("graphs")
+    outcome, events = run(replace(texts(), machine=bf16))
+    assert outcome.how.startswith("captured in CUDA graphs")
+    np.testing.assert_allclose(curve(events)[:, 0], curve(plain)[:, 0], atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("make", TASKS)
@@ -372,6 +385,18 @@ def test_what_is_not_captured_is_made_plainly_and_says_why(
     assert outcome.reason == "done"
     assert outcome.how == f"launched one operation after another, which takes a GPU longer: {why}"
     assert graphs.captured == 0
+
+
+def test_first_rows_that_teach_nothing_are_compared_too(graphs: CpuGraphs) -> None:
+    """Their classes weigh nothing, so loss and gradients are 0."""
+    work = texts(steps=8)
+    work.objective = objective(weights=[0.0, 1.0, 1.0])
+    first = next(plan(len(work.train), 16, 1, 0))
+    targets = [np.array([0]) if row in first else target for row, target in enumerate(work.train.targets)]
+    work.train = replace(work.train, targets=targets)
+    outcome, events = run(work)
+    assert outcome.how.startswith("captured in CUDA graphs")
+    assert [loss > 0 for loss in curve(events)[:, 0]] == [False] + [True] * 7
 
 
 def test_another_family_is_made_plainly(graphs: CpuGraphs) -> None:

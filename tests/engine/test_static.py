@@ -13,7 +13,8 @@ from torch import Tensor
 from gpt_magic.engine.batching import Encoded, forward_passes, plan
 from gpt_magic.engine.capture import MOST_SIZES
 from gpt_magic.engine.job import Job
-from gpt_magic.engine.static import Filled, Grid, _ways, fill_up, hidden_filled, rounded
+from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.static import Filled, Grid, _ways, fill_up, filled_loss, hidden_filled, lay_out, rounded
 from gpt_magic.engine.step import accumulate_gradients, step_weight
 from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import encode
@@ -129,6 +130,19 @@ def test_what_stands_in_the_filler_changes_nothing(make: Callable[[int], Job], s
     again, others = learned(work, replace(pass_, places=places, targets=targets))
     assert torch.equal(loss, again)
     assert all(torch.equal(gradients[name], others[name]) for name in gradients)
+
+
+@pytest.mark.parametrize("make", TASKS)
+def test_a_pass_stays_on_its_device_and_asks_for_no_number(make: Callable[[int], Job]) -> None:
+    """On a device without numbers, where to read one or to mix it with the CPU's is an error."""
+    work, nowhere = make(1), torch.device("meta")
+    work.model.to(nowhere).train()
+    work.machine = Machine(nowhere, "fp32", "")
+    size, read = lay_out(work, list(range(8)), 8.0)
+    loss = filled_loss(work, size, read.to(nowhere))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.device == nowhere
+    assert all(weight.grad is not None for weight in work.model.parameters())
 
 
 def test_filler_has_no_gradient() -> None:
