@@ -130,6 +130,8 @@ class Captured:
         if not self._gradients:
             self._check(rows, step)
         passes = self._next[1] if self._next is not None and self._next[0] == rows else self._laid_out(rows)
+        if any(size not in self._replays for size, _ in passes):  # a replay knows how it was
+            self._job.learn()
         new = [self._capture(key) for key in (*(size for size, _ in passes), None)]
         if any(new):
             self._emit(Phase("training, steps captured"))
@@ -219,22 +221,19 @@ class Captured:
         self._emit(Phase("comparing a captured step with a plain one"))
         before, began, model = self._seconds, time.perf_counter(), self._job.model
         model.eval()
-        try:
-            loss = accumulate_gradients(self._job, rows, self._lengths, step, self._emit)
-            expected = {weight: weight.grad for weight in model.parameters() if weight.grad is not None}
-            model.zero_grad(set_to_none=True)
-            self._gradients = {weight: torch.zeros_like(gradient) for weight, gradient in expected.items()}
-            passes = self._laid_out(rows)
-            for how in ("of fixed size", "captured"):
-                for size, _ in passes:
-                    self._capture(size)
-                self._launch_passes(passes)
-                self._compare(loss, expected, how)
-                self._begin_anew()
-            for found in (self._replays, self._seen):
-                found.clear()  # it was without dropout
-        finally:
-            self._job.learn()
+        loss = accumulate_gradients(self._job, rows, self._lengths, step, self._emit)
+        expected = {weight: weight.grad for weight in model.parameters() if weight.grad is not None}
+        model.zero_grad(set_to_none=True)
+        self._gradients = {weight: torch.zeros_like(gradient) for weight, gradient in expected.items()}
+        passes = self._laid_out(rows)
+        for how in ("of fixed size", "captured"):
+            for size, _ in passes:
+                self._capture(size)
+            self._launch_passes(passes)
+            self._compare(loss, expected, how)
+            self._begin_anew()
+        for found in (self._replays, self._seen):
+            found.clear()  # it was without dropout
         self._seconds = before + time.perf_counter() - began
         self._emit(Phase("training"))
 

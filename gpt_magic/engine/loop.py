@@ -76,7 +76,6 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
                 reason = "stopped"
                 break
             began = time.perf_counter()
-            job.learn()
             loss, norm = make_step(rows, step + 1, upcoming)
             rate = course.rate
             course.advance()

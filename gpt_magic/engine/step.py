@@ -61,6 +61,7 @@ class Plain:
     def __call__(self, rows: Sequence[int], step: int, upcoming: Sequence[int] | None) -> tuple[float, float]:  # noqa: ARG002
         """As `Step`."""
         job = self.job
+        job.learn()
         loss = accumulate_gradients(job, rows, self._lengths, step, self.emit)
         norm = clip(job.model, job.settings.grad_clip, step, job.train, rows)
         self.optimizer.step()

@@ -267,22 +267,37 @@ def test_a_run_that_was_captured_goes_on_plainly(tmp_path: Path, monkeypatch: py
         np.testing.assert_allclose(curve(events)[:, 0], curve(plain)[:, 0], atol=1e-6, rtol=0)
 
 
-def test_evaluations_between_steps_and_the_best_weights(graphs: CpuGraphs) -> None:
-    """What is done between two steps sees the weights of the last, and weights that are put back are trained on."""
-    work = texts(steps=24, eval_every=5)
+def evaluated(dropout: float, every: int) -> tuple[list[Event], list[float]]:
+    """A run that is looked at between two steps, each time leaving the model as in use, and what was seen."""
+    work = job(tiny_gpt2(seed=7, dropout=dropout), random_rows(120, seed=7), steps=20, batch_size=16, eval_every=every)
     seen: list[float] = []
 
     def evaluate() -> dict[str, float]:
-        with torch.no_grad():
-            hidden = hidden_packed(work.model, work.train.ids[:8], work.train.scored[:8])
-            seen.append(float(hidden.sum()))
-        return {"loss": [3.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0][len(seen) - 1]}
+        work.model.eval()
+        seen.append(float(states(work).sum()))
+        return {"loss": float(len(seen))}
 
-    work.evaluate = evaluate
+    work.evaluate = evaluate if every else None
     outcome, events = run(work)
-    assert len(set(seen)) == len(seen)
-    assert outcome.kept_step == 8
-    assert len(curve(events)) == 24
+    assert outcome.reason == "done"
+    assert not every or outcome.kept_step == every
+    return events, seen
+
+
+def test_an_evaluation_sees_the_weights_of_the_step_before(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    _, expected = evaluated(0.0, 3)
+    request.getfixturevalue("graphs")
+    _, seen = evaluated(0.0, 3)
+    assert len(set(seen)) == len(seen) == 9  # every third step, and each end of an epoch
+    np.testing.assert_allclose(seen, expected, atol=1e-3, rtol=0)
+
+
+def test_evaluations_change_nothing_of_the_steps(graphs: CpuGraphs) -> None:
+    """Dropout goes on, also in what is captured right after one."""
+    (looked_at, _), (whole, _) = evaluated(0.3, 2), evaluated(0.3, 0)
+    np.testing.assert_array_equal(curve(looked_at), curve(whole))
 
 
 def _hear(events: list[Event], control: Control, event: Event, stop_at: int) -> None:
