@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from transformers import (
 
 from benchmarks.allocator import allocated
 from benchmarks.report import machine, middle, read_json, table, write_json
+from gpt_magic.engine import capture
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control, Stepped
 from gpt_magic.engine.heap import kept_heap
@@ -149,8 +151,8 @@ class Clock:
         return time.perf_counter(), time.process_time()
 
 
-def ours(precision: str, work: Work, steps: int) -> tuple[list[Timed], list[float]]:
-    """gpt_magic's loop."""
+def ours(precision: str, work: Work, steps: int, captures: bool = True) -> tuple[list[Timed], list[float]]:
+    """gpt_magic's loop; on a GPU its steps are captured, which a round is too short for otherwise."""
     settings = Settings(steps, work.batch, 1, RATE, "linear", 0.0, 0.0, 1.0, 0, 0, 0)
     job = Job(work.model, work.objective, work.rows, settings, choose_machine(str(work.device), precision))
     times: list[Timed] = []
@@ -164,12 +166,16 @@ def ours(precision: str, work: Work, steps: int) -> tuple[list[Timed], list[floa
 
     if (used := used_rows(work.model, work.rows)) is not None:  # as a run does
         leave_out_unused(work.model, used)
-    with kept_heap():
+    with kept_heap(), patch.object(capture, "LEAST_STEPS", 1 if captures else steps + 1):
         clock.start()
         outcome = train(job, hear, Control())
     put_unused_back(work.model)
     if outcome.error is not None:
         raise outcome.error
+    if outcome.how:
+        print(f"steps were {outcome.how}")
+    if captures and job.machine.device.type == "cuda" and not outcome.how.startswith("captured"):
+        raise RuntimeError("steps were not captured")
     return times, losses
 
 
@@ -245,6 +251,7 @@ def loop(nanogpt: bool, work: Work, steps: int) -> tuple[list[Timed], list[float
 SIDES: dict[str, Callable[[Work, int], tuple[list[Timed], list[float]]]] = {
     "gpt_magic": partial(ours, "auto"),
     "gpt_magic, fp32": partial(ours, "fp32"),
+    "gpt_magic, not captured": partial(ours, "auto", captures=False),
     "Trainer, defaults": partial(trainer, False),
     "Trainer, tuned": partial(trainer, True),
     "padded loop": partial(loop, False),
@@ -252,7 +259,7 @@ SIDES: dict[str, Callable[[Work, int], tuple[list[Timed], list[float]]]] = {
 }
 
 
-FASTEST = ("gpt_magic", "Trainer, tuned", "nanoGPT's loop")  # take bf16 where it is native
+FASTEST = ("gpt_magic", "gpt_magic, not captured", "Trainer, tuned", "nanoGPT's loop")  # take bf16 where it is native
 
 
 @dataclass
@@ -269,12 +276,12 @@ class Rate:
         self.cpu.append(tokens / sum(step[2] for step in steps))
 
 
-def measure(work: Work, sides: Sequence[str], rounds: int, steps: int) -> dict[str, Rate]:
-    """Let the sides take turns; the first step of a turn warms up and is not counted."""
+def measure(work: Work, sides: Sequence[str], rounds: int, steps: int, warm_up: int) -> dict[str, Rate]:
+    """Let the sides take turns; the first steps of a turn warm up and are not counted."""
     found = {side: Rate() for side in sides}
     for turn in range(rounds):
         for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
-            found[side].add(SIDES[side](work, steps + 1)[0][1:])
+            found[side].add(SIDES[side](work, warm_up + steps)[0][warm_up:])
     return found
 
 
@@ -315,7 +322,7 @@ def report(shape: str, kind: str, args: argparse.Namespace, device: torch.device
     """Measure one shape and kind and print its table."""
     work = make_work(shape, kind, device)
     sides = args.sides
-    rates = measure(work, sides, args.rounds, args.steps)
+    rates = measure(work, sides, args.rounds, args.steps, args.warm_up)
     tokens = int(np.mean([len(row) for row in work.rows.ids]) * work.batch)
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
     limits = {name: product_limit(SHAPES[shape], tokens, dtype, device) for name, dtype in kinds.items()}
@@ -328,7 +335,7 @@ def report(shape: str, kind: str, args: argparse.Namespace, device: torch.device
         peak = None if on_gpu or not args.memory else allocated(partial(SIDES[side], work, 1))[1]
         own, limit = (
             rates[side],
-            limits[native if side in ("gpt_magic", "Trainer, tuned", "nanoGPT's loop") else "fp32"],
+            limits[native if side in FASTEST else "fp32"],
         )
         ratios = {
             clock: [a / b for a, b in zip(getattr(own, clock), getattr(base, clock), strict=True)]
@@ -362,9 +369,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
-    parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
+    on_gpu = torch.cuda.is_available()
+    usual = [side for side in SIDES if on_gpu or side != "gpt_magic, not captured"]
+    parser.add_argument("--sides", nargs="+", default=usual, choices=SIDES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="counted steps a round")
+    # Sizes of passes are captured when they come again, within some epochs; how long that took is printed.
+    parser.add_argument("--warm-up", type=int, default=64 if on_gpu else 1, help="steps a turn that are not counted")
     parser.add_argument("--memory", action="store_true", help="measure the peak of a step's allocations too")
     parser.add_argument("--losses", action="store_true", help="compare 50 losses with the Trainer's too")
     parser.add_argument("--results", type=Path, default=RESULTS / "train.json")

@@ -235,6 +235,7 @@ class Fit:
             *(fact for fact in prepared.preflight.facts if fact[0] != "tokens an epoch"),
             *completed.facts,
             *self._kept_facts(outcome),
+            *([("steps", outcome.how)] if outcome.how else []),
             (
                 "time",
                 f"{outcome.seconds:,.1f} s of training steps ({tokens / outcome.seconds:,.0f} tokens/s), "

@@ -73,9 +73,9 @@ def test_what_it_fails_with_is_raised_by_wait(monkeypatch: pytest.MonkeyPatch) -
     assert one.state == "failed"
     assert "DataError" in one._repr_html_()
     assert "DataError" not in repr(one)  # its message says all
-    from gpt_magic.engine import loop
+    from gpt_magic.engine import step as engine_step
 
-    real, calls = loop.clip, []
+    real, calls = engine_step.clip, []
 
     def fail(*args: Any) -> float:
         calls.append(1)
@@ -83,7 +83,7 @@ def test_what_it_fails_with_is_raised_by_wait(monkeypatch: pytest.MonkeyPatch) -
             raise RuntimeError("the disk is on fire")
         return real(*args)
 
-    monkeypatch.setattr(loop, "clip", fail)
+    monkeypatch.setattr(engine_step, "clip", fail)
     late = begun(epochs=5)
     with pytest.raises(TrainingError) as caught:
         late.wait(120)

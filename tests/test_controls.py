@@ -11,6 +11,7 @@ import torch
 
 from gpt_magic import runs
 from gpt_magic.engine import loop
+from gpt_magic.engine import step as engine_step
 from gpt_magic.errors import GptMagicError, OptionError, RunAbandoned, TrainingError
 from gpt_magic.options import Options
 from gpt_magic.run import Run
@@ -52,11 +53,11 @@ def resting(run: Run) -> None:
 
 
 class Gate:
-    """Lets a run make steps one at a time: `loop.clip` waits at it."""
+    """Lets a run make steps one at a time: `step.clip` waits at it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.open, self.reached, self.real = threading.Semaphore(0), threading.Semaphore(0), loop.clip
-        monkeypatch.setattr(loop, "clip", self)
+        self.open, self.reached, self.real = threading.Semaphore(0), threading.Semaphore(0), engine_step.clip
+        monkeypatch.setattr(engine_step, "clip", self)
 
     def __call__(self, *args: Any) -> float:
         self.reached.release()

@@ -66,9 +66,9 @@ def begun(data: Any = None, **options: Any) -> Run:
 
 def stopped(run: Run, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The run, stopped at the end of a step."""
-    from gpt_magic.engine import loop
+    from gpt_magic.engine import step as engine_step
 
-    real = loop.clip
+    real = engine_step.clip
 
     def clip(*args: Any) -> float:
         if args[2] == step:
@@ -76,7 +76,7 @@ def stopped(run: Run, step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "clip", clip)
+        patch.setattr(engine_step, "clip", clip)
         return finished(run)
 
 
@@ -141,10 +141,10 @@ def test_a_stopped_run_goes_on_in_the_same_kernel(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpt_magic.engine import loop
+    from gpt_magic.engine import step as engine_step
 
     whole = finished(begun())
-    real = loop.clip
+    real = engine_step.clip
     monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step % 4 == 0)
 
     def clip(*args: Any) -> float:
@@ -152,11 +152,11 @@ def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.
             raise RuntimeError("the cat sat on the switch")
         return real(*args)
 
-    monkeypatch.setattr(loop, "clip", clip)
+    monkeypatch.setattr(engine_step, "clip", clip)
     run = finished(begun())
     assert isinstance(run.error, TrainingError)
     assert resumable()[0].step == 4
-    monkeypatch.setattr(loop, "clip", real)
+    monkeypatch.setattr(engine_step, "clip", real)
     last = finished(run.resume())
     assert dict(last.summary.facts)["resumed"].startswith("from step 4, kept at ")
     assert same(whole.result, last.result)

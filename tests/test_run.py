@@ -1,6 +1,7 @@
 """A run's life from Python: results, stops, failures, determinism, and what is left behind."""
 
 import gc
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 import gpt_magic
+from gpt_magic.engine import capture
 from gpt_magic.errors import DataError, RunAbandoned, TrainingError
 from gpt_magic.options import Options
 from gpt_magic.run import Run
 from gpt_magic.tuned import TruncationWarning
+from tests.graphs import CpuGraphs
 
 TOY = [{"input": "苹果是一种什么", "labels": "食物"}, {"input": "狗是一种什么", "labels": "动物"}]
 
@@ -81,6 +84,33 @@ def test_a_run_reports_learns_and_leaves_nothing_behind(films: pd.DataFrame) -> 
     assert tuned.model.config._attn_implementation != "gpt_magic_packed"
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_card_says_how_steps_were_made_on_a_gpu(
+    films: pd.DataFrame, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_graph(function: Any) -> Any:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    graphs = CpuGraphs()
+    if fails:
+        monkeypatch.setattr(graphs, "capture", no_graph)
+    monkeypatch.setattr(capture, "graphs_on", lambda device: graphs)
+    monkeypatch.setattr(capture, "LEAST_STEPS", 10)
+    run = finished(films, max_steps=20)
+    said = dict(run.summary.facts)["steps"]
+    warnings = [line for line in run.summary.warnings if "one operation after another" in line]
+    if fails:
+        assert said == (
+            "launched one operation after another, which takes a GPU longer: RuntimeError: CUDA error: operation not "
+            "permitted when stream is capturing"
+        )
+        assert warnings == [f"steps are {said}"]
+    else:
+        assert re.fullmatch(r"captured in CUDA graphs, \d+ sizes? of a forward pass; \d+\.\d s to capture", said)
+        assert not warnings
+    assert run.result.metrics["steps"] == 20
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(films: pd.DataFrame) -> None:
     first, second, other = (finished(films, max_steps=6, seed=seed).result for seed in (1, 1, 2))
     assert first.history["loss"].tolist() == second.history["loss"].tolist()
@@ -119,9 +149,9 @@ def test_an_abandoned_run_hands_nothing_back(films: pd.DataFrame) -> None:
 
 
 def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gpt_magic.engine import loop
+    from gpt_magic.engine import step as engine_step
 
-    real, calls = loop.clip, []
+    real, calls = engine_step.clip, []
 
     def fail_later(*args: Any) -> float:
         calls.append(1)
@@ -129,7 +159,7 @@ def test_a_failure_mid_run_keeps_what_was_learned(films: pd.DataFrame, monkeypat
             raise RuntimeError("the disk is on fire\nand more")
         return real(*args)
 
-    monkeypatch.setattr(loop, "clip", fail_later)
+    monkeypatch.setattr(engine_step, "clip", fail_later)
     with pytest.raises(TrainingError) as caught:
         gpt_magic.finetune(films, base="scratch", quiet=True, baselines=False)
     assert str(caught.value).startswith("training failed at step 5: RuntimeError: the disk is on fire and more")

@@ -1,9 +1,10 @@
 """Which rows make an optimizer step, and which of them go through the model together."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import islice, tee, zip_longest
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from gpt_magic.engine import ragged
 
 if TYPE_CHECKING:
     from gpt_magic.store import Stored
+
+T = TypeVar("T")
 
 # Attention lays the rows of a forward pass side by side, so its cost and memory go by rows * longest squared.
 # One GPT-2 text of full length (1024 tokens) fills this.
@@ -72,6 +75,12 @@ def plan(rows: int, rows_per_step: int, steps: int, seed: int) -> Iterator[list[
                 return
             made += 1
             yield order[start : start + rows_per_step].tolist()
+
+
+def in_pairs(items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
+    """Each with the one after it; the last with None."""
+    here, after = tee(items)
+    return zip_longest(here, islice(after, 1, None))
 
 
 def forward_passes(

@@ -1,6 +1,8 @@
 """Where the tokens of a packed row stand in attention."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -9,6 +11,22 @@ from torch import Tensor
 # What calling attention once more costs, in the area it would compute in that time. Elsewhere than on the CPU a
 # launch costs as much as the attention of a whole text.
 _GROUP_COSTS, _GROUP_COSTS_ELSEWHERE = 2**14, 2**20
+
+
+class Arrangement(Protocol):
+    """How the tokens of a packed row are laid side by side, row by row, and back.
+
+    Attributes:
+        shapes: rows and places a row of each group.
+    """
+
+    shapes: list[tuple[int, int]]
+
+    def side_by_side(self, packed: Tensor) -> list[Tensor]:
+        """``(1, heads, tokens, size)`` to ``(rows, heads, longest, size)`` for each group."""
+
+    def one_after_another(self, laid: Sequence[Tensor]) -> Tensor:
+        """``(rows, heads, longest, size)`` of each group to ``(1, tokens, heads, size)``."""
 
 
 class Layout:
@@ -86,6 +104,7 @@ def like_lengths(lengths: np.ndarray, device: torch.device) -> list[np.ndarray]:
     return groups[::-1]
 
 
+@dataclass(frozen=True)
 class Queries:
     """The tokens that ask in an attention where all tokens answer.
 
@@ -95,13 +114,23 @@ class Queries:
         seen: which keys each may see, ``(rows, 1, most queries, longest)`` for each group of rows.
     """
 
-    def __init__(self, scored: Sequence[np.ndarray], at: Tensor, keys: Layout, groups: Sequence[np.ndarray]) -> None:
-        self.at = at
-        self.layout = Layout(np.array([len(some) for some in scored]), groups, at.device)
-        own = torch.from_numpy(self.layout.fill(np.concatenate(list(scored)))).to(at.device)
-        shapes = self.layout.shapes
-        parts = torch.split(own, [rows * most for rows, most in shapes])
-        self.seen = [
-            torch.arange(longest, device=at.device) <= part.view(rows, 1, most, 1)
-            for part, (rows, most), (_, longest) in zip(parts, shapes, keys.shapes, strict=True)
+    at: Tensor
+    layout: Arrangement
+    seen: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, scored: Sequence[np.ndarray], at: Tensor, keys: Layout, groups: Sequence[np.ndarray]) -> "Queries":
+        """The scored positions of rows ask, at ``at``; each sees its row's tokens up to itself."""
+        layout = Layout(np.array([len(some) for some in scored]), groups, at.device)
+        own = torch.from_numpy(layout.fill(np.concatenate(list(scored)))).to(at.device)
+        parts = torch.split(own, [rows * most for rows, most in layout.shapes])
+        seen = [
+            past(part.view(rows, most), longest)
+            for part, (rows, most), (_, longest) in zip(parts, layout.shapes, keys.shapes, strict=True)
         ]
+        return cls(at, layout, seen)
+
+
+def past(own: Tensor, longest: int) -> Tensor:
+    """What queries at the positions ``own``, ``(rows, queries)``, see: ``(rows, 1, queries, longest)``."""
+    return torch.arange(longest, device=own.device) <= own[:, None, :, None]

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.batching import plan, steps_per_epoch
+from gpt_magic.engine.batching import in_pairs, plan, steps_per_epoch
+from gpt_magic.engine.capture import choose_steps
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Planned, Sampled, Stepped, StopRequested
 from gpt_magic.engine.job import Job, Passes, Settings
 from gpt_magic.engine.parts import put_back, trained
 from gpt_magic.engine.schedule import Course, build_optimizer
-from gpt_magic.engine.step import accumulate_gradients, clip
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Outcome:
         metrics: the evaluation at ``kept_step``; empty when there was none.
         seconds: time of the steps alone.
         error: what went wrong, for ``failed``.
+        how: how the steps were made, where there is something to say of it.
     """
 
     reason: str
@@ -41,6 +42,7 @@ class Outcome:
     metrics: Mapping[str, Any]
     seconds: float
     error: Exception | None = None
+    how: str = ""
 
 
 def train(job: Job, emit: Emit, control: Control) -> Outcome:
@@ -55,6 +57,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     course = Course(optimizer, settings, per_epoch)
     lengths = job.train.lengths()
     keeper = _Keeper(model, job.measure, control.clock)
+    make_step = choose_steps(job, optimizer, emit)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
     kept = _Kept(job.checkpoints, model, optimizer, course, keeper, job.passes)
@@ -67,19 +70,15 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
         if due and _enough(job, keeper, course, step, per_epoch, emit):  # the run was cut inside of it
             reason, ahead = "early_stop", islice(ahead, 0)
         due = False
-        for rows in course.up_to_end(ahead, step):
+        for rows, upcoming in course.up_to_end(in_pairs(ahead), step):
             _between_steps(job, control, keeper, course, step, seconds)
             if control.stop.is_set():
                 reason = "stopped"
                 break
             began = time.perf_counter()
-            job.learn()
-            loss = accumulate_gradients(job, rows, lengths, step + 1, emit)
-            norm = clip(model, settings.grad_clip, step + 1, job.train, rows)
+            loss, norm = make_step(rows, step + 1, upcoming)
             rate = course.rate
-            optimizer.step()
             course.advance()
-            optimizer.zero_grad(set_to_none=True)
             step += 1
             took = time.perf_counter() - began
             seconds += took
@@ -102,7 +101,7 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     if reason == "stopped" and step:
         kept.save(step, seconds, due)
     kept_step, metrics = keeper.restore(step)
-    return Outcome(reason, step, course.steps, kept_step, metrics, seconds, error)
+    return Outcome(reason, step, course.steps, kept_step, metrics, seconds, error, make_step.how)
 
 
 def _between_steps(job: Job, control: Control, keeper: "_Keeper", course: Course, step: int, seconds: float) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.kernels import fast_kernels, in_bf16
-from gpt_magic.engine.layout import Layout, Queries, like_lengths
+from gpt_magic.engine.layout import Arrangement, Layout, Queries, like_lengths
 
 ATTENTION = "gpt_magic_packed"
 
@@ -39,7 +39,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    packed_layout: Layout | None = None,
+    packed_layout: Arrangement | None = None,
     packed_queries: Queries | None = None,
     packed_seen: Sequence[Tensor] | None = None,
     **other: Any,
@@ -64,7 +64,7 @@ def packed_attention(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    asking: Layout = packed_layout
+    asking: Arrangement = packed_layout
     seen: Sequence[Tensor | None] = packed_seen or [None] * len(packed_layout.shapes)
     if packed_queries is not None:
         asking, seen = packed_queries.layout, packed_queries.seen
@@ -139,7 +139,7 @@ def hidden_packed(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[
     at = places(lengths, scored, device)
     with packing(model), fast_kernels(model):
         if 0 < len(at) <= FEW * len(tokens) and is_gpt2(model):
-            queries = Queries(scored, at, layout, groups)
+            queries = Queries.of(scored, at, layout, groups)
             trunk: Any = model.base_model
             return gpt2_at(trunk, gpt2_embedded(trunk, tokens, positions), trunk.h, layout, queries)
         out = model.base_model(  # type: ignore[operator]
@@ -168,7 +168,7 @@ def gpt2_embedded(trunk: Any, tokens: Tensor, positions: Tensor) -> Tensor:
     return trunk.drop(trunk.wte(tokens[None]) + trunk.wpe(positions[None]))  # type: ignore[no-any-return]
 
 
-def gpt2_at(trunk: Any, hidden: Tensor, blocks: Sequence[Any], layout: Layout, queries: Queries) -> Tensor:
+def gpt2_at(trunk: Any, hidden: Tensor, blocks: Sequence[Any], layout: Arrangement, queries: Queries) -> Tensor:
     """Hidden states ``(queries, hidden)``; the last block, past its keys and values, computes nothing else.
 
     Args:

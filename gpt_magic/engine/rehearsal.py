@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
+from gpt_magic.engine.capture import will_capture
 from gpt_magic.engine.job import Job, Passes
 from gpt_magic.engine.parts import trained
 from gpt_magic.engine.schedule import build_optimizer
+from gpt_magic.engine.static import filled_loss, lay_out
 from gpt_magic.engine.step import pass_losses, step_passes
 
 _KEPT = 18  # numbers that a block keeps of a token for its backward pass, in units of its width; roughly
@@ -80,11 +82,12 @@ def rehearse(
         learned = [weight for _, weight in trained(model)]
         gradients = sum(weight.numel() * weight.element_size() for weight in learned)
         optimizer = build_optimizer(job.settings.optimizer, model, job.settings.learning_rate, 0.0)
-        if several:  # the passes before it have left theirs
+        captured = will_capture(job, optimizer)
+        if several or captured:  # the passes before it have left theirs
             for weight in learned:
                 weight.grad = torch.zeros_like(weight)
         with held.most() as during:
-            (pass_losses(job, rows).sum() / len(rows)).backward()  # type: ignore[no-untyped-call]
+            _mean_loss(job, rows, captured).backward()  # type: ignore[no-untyped-call]
         step = during.bytes - weights  # gradients among it, as far as they are there at the worst moment
         with held.most() as during:
             optimizer.step()
@@ -102,9 +105,17 @@ def rehearse(
             look = during.bytes - before
             copies = _copy_of(model) if device.type == "cpu" else 0
     # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
-    # the best weights is made and the old one is still there.
-    beside = max(step, gradients + update, look, copies)
+    # the best weights is made and the old one is still there. What is captured keeps its memory between two steps.
+    making, looking = max(step, gradients + update), max(look, copies)
+    beside = making + looking if captured else max(making, looking)
     return Need(weights, gradients, state, copies, max(beside - gradients, 0))
+
+
+def _mean_loss(job: Job, rows: Sequence[int], captured: bool) -> Tensor:
+    if not captured:
+        return pass_losses(job, rows).sum() / len(rows)
+    size, read = lay_out(job, rows, len(rows))
+    return filled_loss(job, size, read.to(job.machine.device))
 
 
 def largest_pass(job: Job) -> tuple[list[int], bool]:

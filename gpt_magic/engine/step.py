@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gpt_magic.engine.batching import Encoded, forward_passes
 from gpt_magic.engine.checkpoint import random_state, restore_random_state
@@ -17,6 +18,55 @@ from gpt_magic.engine.job import Job, Passes
 from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.memory import let_go
 from gpt_magic.errors import TrainingError, listing, out_of_memory, plural
+
+
+class Step(Protocol):
+    """Makes one optimizer step after another.
+
+    Attributes:
+        how: how they were made, for the report; empty where there is nothing to say.
+    """
+
+    @property
+    def how(self) -> str: ...  # noqa: D102  # see the class
+
+    def __call__(self, rows: Sequence[int], step: int, upcoming: Sequence[int] | None) -> tuple[float, float]:
+        """Update the weights.
+
+        Args:
+            rows: the step's.
+            step: its number, from 1.
+            upcoming: the rows of the next step, if there may be one.
+
+        Returns:
+            The mean loss, and the gradient norm before clipping.
+
+        Raises:
+            TrainingError: loss or gradient are not finite, or one row alone does not fit; nothing was updated then.
+        """
+
+
+@dataclass
+class Plain:
+    """A step as one operation after another, see `Step`."""
+
+    job: Job
+    optimizer: Optimizer
+    emit: Emit
+    how: str = ""
+
+    def __post_init__(self) -> None:
+        self._lengths = self.job.train.lengths()
+
+    def __call__(self, rows: Sequence[int], step: int, upcoming: Sequence[int] | None) -> tuple[float, float]:  # noqa: ARG002
+        """As `Step`."""
+        job = self.job
+        job.learn()
+        loss = accumulate_gradients(job, rows, self._lengths, step, self.emit)
+        norm = clip(job.model, job.settings.grad_clip, step, job.train, rows)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss, norm
 
 
 def accumulate_gradients(
@@ -76,11 +126,15 @@ def pass_losses(job: Job, rows: Sequence[int]) -> Tensor:
         return job.objective.losses(job.model, hidden, expected)
 
 
-def _accumulate(job: Job, cut: Sequence[Sequence[int]], step: int) -> float:
-    targets = (job.train.targets[row] for rows in cut for row in rows)
+def step_weight(job: Job, rows: Sequence[int]) -> float:
+    """The weight of all scored positions of one step's rows, by which the sum of their losses is divided."""
+    weights = (job.objective.weights(job.train.targets[row]) for row in rows)
     # Rows that all weigh nothing teach nothing: their sum is 0 whatever it is divided by.
-    total = float(sum(job.objective.weights(target).sum() for target in targets)) or 1.0
-    loss = 0.0
+    return float(sum(some.sum() for some in weights)) or 1.0
+
+
+def _accumulate(job: Job, cut: Sequence[Sequence[int]], step: int) -> float:
+    total, loss = step_weight(job, [row for rows in cut for row in rows]), 0.0
     for rows in cut:  # in the traceback of a failure a generator would keep the job alive
         loss += _one_pass(job, rows, total, step)
     return loss

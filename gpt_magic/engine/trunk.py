@@ -120,7 +120,7 @@ def hidden_from(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np
     top = trunk.h[len(trunk.h) - blocks :]
     with packing(model), fast_kernels(model):
         if 0 < len(at) <= FEW * len(states):
-            return gpt2_at(trunk, states[None], top, layout, Queries(scored, at, layout, groups))
+            return gpt2_at(trunk, states[None], top, layout, Queries.of(scored, at, layout, groups))
         hidden = states[None]
         for block in top:
             hidden = block(hidden, packed_layout=layout)

@@ -2,7 +2,7 @@
 
 A text has gradients for the rows of its own tokens, so a row that no training text uses moves by weight decay alone.
 Left out of the parameters, these rows cost neither gradients nor the optimizer's state nor its time, and the result is
-the same: of GPT-2's 124 million parameters 39 million are rows of the embedding, of which a data set often uses a tenth.
+the same. Of GPT-2's 124 million parameters 39 million are in the embedding, and a small data set uses few of its rows.
 """
 
 from typing import Any
@@ -89,5 +89,5 @@ class RowsInUse(nn.Module):
         """The embedding with all rows; this one must not be used any more."""
         with torch.no_grad():
             rows = torch.where(self.is_used, self.weight[self.place], self.decay * self.before)
-        made = nn.Embedding(*rows.shape, _weight=rows)
+        made = nn.Embedding(rows.shape[0], rows.shape[1], _weight=rows)
         return made.train(self.training)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from threading import Event
 from typing import Any
 
@@ -20,7 +21,7 @@ from gpt_magic.models.find import Base
 from gpt_magic.models.heads import scale_output
 from gpt_magic.models.load import load_classifier
 from gpt_magic.tasks import baselines
-from gpt_magic.tasks.labelled import UNSETTLED, LabelledTask, logits, settle_temperature
+from gpt_magic.tasks.labelled import UNSETTLED, LabelledTask, OnDevice, logits, settle_temperature
 from gpt_magic.tasks.task import Check, Completed, Row
 
 
@@ -108,8 +109,12 @@ class Classify:
 
     def losses(self, model: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
         """Weighted cross-entropy of each row in nats, ``(rows,)``, from last hidden states ``(rows, hidden)``."""
-        weight = torch.from_numpy(self.class_weights).to(hidden.device, torch.float32)
+        weight = self._weights.on(hidden.device)
         return nn.functional.cross_entropy(logits(model, hidden), targets, weight=weight, reduction="none")
+
+    @cached_property
+    def _weights(self) -> OnDevice:
+        return OnDevice(self.class_weights)
 
 
 def class_fact(labels: Sequence[Hashable], classes: Sequence[Hashable]) -> tuple[str, str]:

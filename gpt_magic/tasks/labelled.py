@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gpt_magic.data.checks import Examples, Text, rows
@@ -87,6 +88,27 @@ def encode(ids: Sequence[np.ndarray], targets: np.ndarray, index: Sequence[Any])
 def logits(model: nn.Module, hidden: Tensor) -> Tensor:
     """What the head gives in float32, ``(rows, outputs)``, from last hidden states ``(rows, hidden)``."""
     return model.score(hidden).float()  # type: ignore[operator, no-any-return]
+
+
+class OnDevice:
+    """Numbers that a loss reads, copied to a device once: a copy from the host's memory cannot be captured.
+
+    Args:
+        values: ``(outputs,)``.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+        self._copies: dict[torch.device, Tensor] = {}
+
+    def on(self, device: torch.device) -> Tensor:
+        """In float32, ``(outputs,)``."""
+        if device in self._copies:
+            return self._copies[device]
+        made = torch.from_numpy(self._values).to(device, torch.float32)
+        if type(made) is Tensor:  # a rehearsal's tensors have no numbers
+            self._copies[device] = made
+        return made
 
 
 def settle_temperature(scores: np.ndarray, truth: np.ndarray, seed: int) -> tuple[Calibration | None, Completed]:

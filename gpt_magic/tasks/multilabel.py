@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from threading import Event
 from typing import Any
 
@@ -22,7 +23,7 @@ from gpt_magic.models.heads import scale_output
 from gpt_magic.models.load import load_classifier
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.classify import class_weights
-from gpt_magic.tasks.labelled import UNSETTLED, LabelledTask, logits, settle_temperature
+from gpt_magic.tasks.labelled import UNSETTLED, LabelledTask, OnDevice, logits, settle_temperature
 from gpt_magic.tasks.metrics import indicators, label_metrics
 from gpt_magic.tasks.task import Check, Completed, Row
 
@@ -71,7 +72,7 @@ class MultilabelTask(LabelledTask):
         """Loss, micro and macro F1 at probability 0.5, average precision."""
         scores = score_last(model, rows.ids, logits, hidden, check)
         truth = ragged.flat(rows.targets)
-        loss = _losses(torch.from_numpy(scores), torch.from_numpy(truth), self.objective.positive_weights).mean()
+        loss = self.objective.from_scores(torch.from_numpy(scores), torch.from_numpy(truth)).mean()
         calibrated = calibrated_loss(scores, truth)
         return {"loss": float(loss), "calibrated_loss": calibrated, **label_metrics(sigmoid(scores), truth > 0)}
 
@@ -138,13 +139,17 @@ class Multilabel:
 
     def losses(self, model: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy of each row in nats, the mean over labels, ``(rows,)``; hidden ``(rows, hidden)``."""
-        return _losses(logits(model, hidden), targets, self.positive_weights)
+        return self.from_scores(logits(model, hidden), targets)
 
+    def from_scores(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """The same from logits, ``(rows, labels)``."""
+        weight = self._weights.on(scores.device)
+        every = nn.functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="none")
+        return every.mean(dim=1)
 
-def _losses(scores: Tensor, targets: Tensor, positive_weights: np.ndarray) -> Tensor:
-    weight = torch.from_numpy(positive_weights).to(scores.device, torch.float32)
-    every = nn.functional.binary_cross_entropy_with_logits(scores, targets, pos_weight=weight, reduction="none")
-    return every.mean(dim=1)
+    @cached_property
+    def _weights(self) -> OnDevice:
+        return OnDevice(self.positive_weights)
 
 
 def positive_weights(

@@ -57,7 +57,7 @@ def test_side_by_side_and_back(counts: list[int], groups: list[list[int]]) -> No
 def test_queries_see_their_own_past_and_themselves() -> None:
     lengths, groups = np.array([4, 2, 3]), [np.array([0, 2]), np.array([1])]
     scored = [np.array([1, 3]), np.array([0]), np.array([2])]
-    queries = Queries(scored, torch.tensor([1, 3, 4, 8]), Layout(lengths, groups, CPU), groups)
+    queries = Queries.of(scored, torch.tensor([1, 3, 4, 8]), Layout(lengths, groups, CPU), groups)
     assert queries.seen[0][0, 0].sum(1).tolist() == [2, 4]
     assert queries.seen[0][1, 0, 0].tolist() == [True, True, True, False]
     assert queries.seen[1].flatten().tolist() == [True, False]

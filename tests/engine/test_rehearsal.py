@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.allocator import allocated
+from gpt_magic.engine import capture
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control
 from gpt_magic.engine.job import Hidden, Job, Passes
@@ -18,6 +19,7 @@ from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
 from gpt_magic.engine.step import step_passes
 from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import NextToken, encode
+from tests.graphs import CpuGraphs
 from tests.tiny import (
     job,
     objective,
@@ -103,6 +105,40 @@ def test_a_run_that_marks_answers_is_counted(seed: int) -> None:
     weights, _ = allocated(lambda: made.append(tiny_extractor(**config)))
     _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
     within_ten_percent(need, weights, held)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", ["classify", "language"])
+def test_captured_steps_are_counted(kind: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With filler, and what they hold between two steps beside an evaluation."""
+    rng = np.random.default_rng((seed, kind == "language"))
+    config, longest = shape(rng), int(rng.choice([40, 90, 300]))
+    rows: Any = random_rows(60, seed, longest=longest)
+    loss: Any = objective()
+    if kind == "language":
+        rows = encode(random_sequences(60, seed, longest=longest, share=rng.choice([0.1, 1.0])), 512)
+        loss = NextToken(config["vocab_size"])
+
+    def load() -> nn.Module:
+        return (tiny_lm if kind == "language" else tiny_gpt2)(**config)
+
+    how = settings(steps=4, batch_size=int(rng.integers(4, 20)), accumulate=2)
+
+    def work(model: nn.Module) -> Job:
+        return Job(model, loss, rows, how, Machine(CPU, "fp32", ""))
+
+    monkeypatch.setattr(capture, "LEAST_STEPS", 1)
+    monkeypatch.setattr(capture, "graphs_on", lambda device: CpuGraphs(plays=False))
+    need = rehearse(lambda: load(), work, CPU)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(load()))
+    _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    within_ten_percent(need, weights, held)
+    valid = random_rows(40, seed, longest=300)
+    beside = rehearse(lambda: load(), work, CPU, valid).total - need.total
+    monkeypatch.setattr(capture, "graphs_on", lambda device: None)
+    plain = rehearse(lambda: load(), work, CPU).total
+    assert beside > rehearse(lambda: load(), work, CPU, valid).total - plain  # of which a pass was larger
 
 
 def test_evaluations_and_the_best_weights_are_counted() -> None:

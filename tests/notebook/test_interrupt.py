@@ -48,8 +48,8 @@ def test_an_interrupt_hands_back_a_usable_model(ready: Kernel) -> None:
 def test_a_second_interrupt_within_two_seconds_abandons(ready: Kernel) -> None:
     # A step that takes long enough for two presses.
     ready.run(
-        "import time\nfrom gpt_magic.engine import loop\nclip_ = loop.clip\n"
-        "def slow(*a):\n    time.sleep(1.5)\n    return clip_(*a)\nloop.clip = slow"
+        "import time\nfrom gpt_magic.engine import step as engine_step\nclip_ = engine_step.clip\n"
+        "def slow(*a):\n    time.sleep(1.5)\n    return clip_(*a)\nengine_step.clip = slow"
     )
     ready.start("%%finetune films -o other\nbase = 'scratch'\nepochs = 200\nbaselines = False")
     ready.wait_until(lambda reply: any(" 1/" in str(u["data"].get("text/plain")) for u in reply.updates))
@@ -57,7 +57,7 @@ def test_a_second_interrupt_within_two_seconds_abandons(ready: Kernel) -> None:
     time.sleep(0.3)  # two signals at once would be one
     ready.interrupt()
     reply = ready.wait()
-    ready.run("loop.clip = clip_")
+    ready.run("engine_step.clip = clip_")
     assert reply.status == "error"
     assert reply.error_name == "RunAbandoned"
     assert len(reply.traceback) == 1
@@ -78,10 +78,10 @@ def test_an_interrupt_before_the_first_step_is_an_error(ready: Kernel) -> None:
 def test_a_failing_run_is_an_error_and_leaves_what_it_had(ready: Kernel) -> None:
     ready.run(
         "def fail(*a):\n    fail.calls += 1\n    if fail.calls == 4: raise RuntimeError('boom')\n    return clip_(*a)\n"
-        "fail.calls = 0\nloop.clip = fail"
+        "fail.calls = 0\nengine_step.clip = fail"
     )
     reply = ready.run("%%finetune films -o saved\nbase = 'scratch'\nbaselines = False")
-    ready.run("loop.clip = clip_")
+    ready.run("engine_step.clip = clip_")
     assert (reply.status, reply.error_name, len(reply.traceback)) == ("error", "TrainingError", 1)
     assert "training failed at step 4: RuntimeError: boom" in reply.error_value
     assert ready.run("print(saved.metrics['steps'])").stdout.strip() == "3"
