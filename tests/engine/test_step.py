@@ -17,7 +17,7 @@ from gpt_magic.engine.job import Hidden, Job, Passes
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
-from gpt_magic.engine.step import accumulate_gradients, pass_losses
+from gpt_magic.engine.step import accumulate_gradients, clip, pass_losses
 from gpt_magic.errors import TrainingError
 from gpt_magic.tasks.language import encode
 from tests.tiny import job, lm_job, random_rows, random_sequences, tiny_gpt2, tiny_lm
@@ -263,3 +263,15 @@ def test_checkpointed_blocks_are_computed_again_in_bf16_where_they_were(hidden: 
     assert results[0][0] == results[1][0]
     for name, value in results[0][1].items():
         torch.testing.assert_close(value, results[1][1][name], msg=name)
+
+
+@pytest.mark.parametrize("largest", [0.0, 0.01, 1.0, 1e6])
+def test_gradients_are_clipped_as_torch_does(largest: float) -> None:
+    rows = random_rows(4, seed=1)
+    ours, theirs = (tiny_gpt2(seed=1) for _ in range(2))
+    for model in (ours, theirs):
+        model.score(model.base_model(torch.arange(9)[None]).last_hidden_state).square().sum().backward()
+    expected = nn.utils.clip_grad_norm_(theirs.parameters(), largest or float("inf"))
+    assert clip(ours, largest, 1, rows, range(4)) == pytest.approx(float(expected), rel=1e-6)
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=0)
