@@ -190,6 +190,6 @@ def clip(model: nn.Module, largest: float, step: int, encoded: Encoded, rows: Se
     if not np.isfinite(norm):
         where = listing(encoded.index[row] for row in rows)
         raise TrainingError(f"the gradient is {norm} at step {step} (rows {where}): {_ADVICE}")
-    if 0 < largest < norm + 1e-6:  # else torch multiplies all of them by one, a twentieth of a step of GPT-2 in bf16
+    if 0 < largest < norm + 1e-6:  # else torch multiplies all of them by one, a thirtieth of a step of GPT-2 in bf16
         nn.utils.clip_grads_with_norm_(model.parameters(), largest, total, foreach=True)
     return norm
