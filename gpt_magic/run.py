@@ -1,6 +1,8 @@
 """A run: options and data in, a worker thread, events, a tuned model out."""
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from gpt_magic.tuned import TunedModel
 
 Taken = Union["TunedModel", GptMagicError]  # a snapshot, or why there is none
+_PIECE = 0.2  # seconds of waiting
 _IMPORTING = threading.Lock()  # transformers' lazy imports break when two threads race
 
 
@@ -169,7 +172,11 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run has ended, at most ``timeout`` seconds; returns whether it has."""
-        return self.done.wait(timeout)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        # In pieces: Python sees an interrupt that comes right before it waits for a lock only when that wait is over.
+        while not (over := self.done.wait(max(min(_PIECE, end - time.monotonic()), 0))) and time.monotonic() < end:
+            pass
+        return over
 
     def progress(self) -> Progress:
         """The run as it stands now; safe from any thread."""

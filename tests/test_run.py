@@ -2,7 +2,9 @@
 
 import gc
 import re
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -351,3 +353,21 @@ def test_memory_is_given_back_after_runs_and_failures(films: pd.DataFrame) -> No
         assert run.done.wait(60)
         del run
     assert tensors() <= before + 5
+
+
+def test_an_interrupt_that_the_main_thread_does_not_feel_ends_the_waiting() -> None:
+    """One that comes right before a lock is waited for, or that the system hands to another thread."""
+    run = Run(Options(data=[{"text": "a", "label": "b"}]))  # never started, so it never ends
+    began = time.monotonic()
+
+    def interrupt() -> None:
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+    with pytest.raises(KeyboardInterrupt):
+        run.wait(30)
+    assert time.monotonic() - began < 5
+    other.join()
+    assert not run.wait(0.01)

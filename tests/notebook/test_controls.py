@@ -1,5 +1,6 @@
 """Buttons and background runs in real kernels, of the versions of ipykernel that treat clicks differently."""
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,8 @@ def step(reply: Reply) -> int:
     line = next(
         (o["data"]["text/plain"] for o in reply.outputs if "elapsed" in str(o.get("data", {}).get("text/plain"))), ""
     )
-    return next((int(word.partition("/")[0].replace(",", "")) for word in line.split() if "/" in word), 0)
+    found = re.search(r"([\d,]+)/\d", line)  # not that of "tokens/s"
+    return int(found[1].replace(",", "")) if found else 0
 
 
 def acted(kernel: Kernel) -> list[tuple[str, float]]:
