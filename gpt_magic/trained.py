@@ -55,7 +55,8 @@ class Learner:
         """Make ``model`` whole again, or leave the adapter in it."""
         if self.part.freezes:
             thaw(model)
-        put_unused_back(model)
+        if self.used is not None:
+            put_unused_back(model)
         if self.lora is not None and self.merge:
             merge_adapter(model)
 

@@ -15,14 +15,18 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 import gpt_magic
 from gpt_magic import store
 from gpt_magic.engine.adapters import adapted
+from gpt_magic.engine.parts import Part
 from gpt_magic.engine.trunk import keep_states
+from gpt_magic.engine.vocabulary import used_rows
 from gpt_magic.errors import ModelError, OptionError
 from gpt_magic.models.find import SHIPPED
+from gpt_magic.trained import Learner
 from gpt_magic.tuned import TunedModel
 from tests.films import films
 from tests.places import places
 from tests.quiz import quiz
 from tests.rhymes import RHYMES
+from tests.tiny import random_rows, tiny_gpt2
 
 PARTS = ["lora", "top:2", "head"]
 LAYERS = 3
@@ -270,3 +274,14 @@ def test_what_does_not_go_together_is_one_line(options: dict[str, Any], said: st
 def test_muon_trains_the_top_blocks(base: Path) -> None:
     made = finetune("classify", base, "top:1", optimizer="muon")
     assert made.metrics["steps"] == 8
+
+
+def test_a_family_whose_embedding_is_not_known_is_trained_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: Any) -> Any:
+        raise NotImplementedError
+
+    model = tiny_gpt2()
+    monkeypatch.setattr(type(model), "get_input_embeddings", unknown)
+    learner = Learner(Part(), None, merge=True, base=None, used=used_rows(model, random_rows(4, seed=0)))
+    assert learner.begin(model) == []
+    learner.end(model)
