@@ -3,6 +3,7 @@
 Which routines are used depends on the machine and not on a timing, so a run can be repeated to the bit.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from gpt_magic.engine.layout import rounded
+
+# Rows of a product in bfloat16: so many numbers an octave, all of them multiples of what the processor takes at once.
+_SIZES, FEWEST = 16, 16
 
 _IN_BF16: ContextVar[bool] = ContextVar("products in bf16", default=False)
 
@@ -180,19 +186,20 @@ def bf16_gradients(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 class _Bf16Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.kind = x.dtype
-        x, weight = x.bfloat16(), weight.bfloat16()
+        ctx.kind, ctx.rows = x.dtype, len(x)
+        x, weight = _filled_up(x), weight.bfloat16()
         ctx.save_for_backward(x, weight)
-        return x @ weight if bias is None else torch.addmm(bias.bfloat16(), x, weight)
+        out = x @ weight if bias is None else torch.addmm(bias.bfloat16(), x, weight)
+        return out[: ctx.rows]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        grad = grad.bfloat16()
+        grad = _filled_up(grad)
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            (grad @ weight.t()).to(ctx.kind) if for_x else None,
+            (grad @ weight.t())[: ctx.rows].to(ctx.kind) if for_x else None,
             (x.t() @ grad).float() if for_weight else None,
             grad.sum(0, dtype=torch.float32) if for_bias else None,
         )
@@ -201,6 +208,22 @@ class _Bf16Product(torch.autograd.Function):
 class _Bf16Gradients(_Bf16Product):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.kind = x.dtype
-        ctx.save_for_backward(x.bfloat16(), weight.bfloat16())
+        ctx.kind, ctx.rows = x.dtype, len(x)
+        ctx.save_for_backward(_filled_up(x), weight.bfloat16())
         return _onednn(x, weight.t(), bias) if onednn_is_faster() else nn.functional.linear(x, weight.t(), bias)
+
+
+def _filled_up(x: Tensor) -> Tensor:
+    """``x``, ``(rows, width)``, in bfloat16, with rows of zeros up to the next of a few numbers.
+
+    For a product of a size that it has not seen lately oneDNN compiles a kernel, which takes longer than the product;
+    the tokens of a step are hardly ever as many as those of another.
+    """
+    rows = len(x)
+    size = max(rounded(rows, _SIZES), math.ceil(rows / FEWEST) * FEWEST)
+    if size == rows:
+        return x.bfloat16()
+    out = x.new_empty(size, x.shape[1], dtype=torch.bfloat16)
+    out[:rows] = x
+    out[rows:] = 0
+    return out

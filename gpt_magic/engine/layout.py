@@ -1,8 +1,9 @@
 """Where the tokens of a packed row stand in attention."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,16 +36,21 @@ class Layout:
     Args:
         counts: tokens of each row.
         groups: the numbers of the rows that stand side by side, see `like_lengths`.
+        multiple: each row has a multiple of so many places.
 
     Attributes:
+        groups: as given.
         positions: for each packed token its position in its own row, ``(tokens,)``.
         shapes: rows and places a row of each group.
     """
 
-    def __init__(self, counts: np.ndarray, groups: Sequence[np.ndarray], device: torch.device) -> None:
+    def __init__(
+        self, counts: np.ndarray, groups: Sequence[np.ndarray], device: torch.device, multiple: int = 1
+    ) -> None:
+        self.groups = groups
         row = np.repeat(np.arange(len(counts)), counts)
         self.positions = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self.shapes = [(len(group), max(int(counts[group].max()), 1)) for group in groups]
+        self.shapes = [(len(group), _up(max(int(counts[group].max()), 1), multiple)) for group in groups]
         first = np.empty(len(counts), dtype=np.int64)  # each row's first place
         self._size = 0
         for group, (rows, longest) in zip(groups, self.shapes, strict=True):
@@ -77,20 +83,26 @@ class Layout:
         by_token = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in laid])
         return (by_token if self._same else by_token.index_select(0, self._gather))[None]
 
+    @classmethod
+    def cheapest(cls, lengths: np.ndarray, device: torch.device, multiple: int = 1) -> "Layout":
+        """Rows of ``lengths`` tokens in the groups of `like_lengths`."""
+        return cls(lengths, like_lengths(lengths, device, multiple), device, multiple)
 
-def like_lengths(lengths: np.ndarray, device: torch.device) -> list[np.ndarray]:
+
+def like_lengths(lengths: np.ndarray, device: torch.device, multiple: int = 1) -> list[np.ndarray]:
     """Cut the rows into groups of like lengths, so that the least is computed in attention.
 
     Args:
         lengths: tokens of each row.
         device: where attention is computed.
+        multiple: of the places a row.
 
     Returns:
         The numbers of the rows in each group; ``rows * longest**2``, and what calls cost, add up to the least.
     """
     call = _GROUP_COSTS if device.type == "cpu" else _GROUP_COSTS_ELSEWHERE
     order = np.argsort(-lengths, kind="stable")
-    area = lengths[order].astype(float) ** 2  # of each row of a group that begins here
+    area = _up(lengths[order], multiple).astype(float) ** 2  # of each row of a group that begins here
     # The best cut of the first rows, from the best cuts of fewer.
     least, begins = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=np.int64)
     for end in range(1, len(order) + 1):
@@ -119,9 +131,9 @@ class Queries:
     seen: Sequence[Tensor]
 
     @classmethod
-    def of(cls, scored: Sequence[np.ndarray], at: Tensor, keys: Layout, groups: Sequence[np.ndarray]) -> "Queries":
+    def of(cls, scored: Sequence[np.ndarray], at: Tensor, keys: Layout) -> "Queries":
         """The scored positions of rows ask, at ``at``; each sees its row's tokens up to itself."""
-        layout = Layout(np.array([len(some) for some in scored]), groups, at.device)
+        layout = Layout(np.array([len(some) for some in scored]), keys.groups, at.device)
         own = torch.from_numpy(layout.fill(np.concatenate(list(scored)))).to(at.device)
         parts = torch.split(own, [rows * most for rows, most in layout.shapes])
         seen = [
@@ -134,3 +146,15 @@ class Queries:
 def past(own: Tensor, longest: int) -> Tensor:
     """What queries at the positions ``own``, ``(rows, queries)``, see: ``(rows, 1, queries, longest)``."""
     return torch.arange(longest, device=own.device) <= own[:, None, :, None]
+
+
+def rounded(number: int, an_octave: int) -> int:
+    """The next of so many numbers an octave, from ``number`` up: of two these are 1, 2, 3, 4, 6, 8, 12, 16, ..."""
+    octave = max((number - 1).bit_length() - 1, 0)
+    step = max((1 << octave) // an_octave, 1)
+    return max(math.ceil(number / step) * step, 1)
+
+
+def _up(number: Any, multiple: int) -> Any:
+    """The next multiple, from ``number`` up."""
+    return -(-number // multiple) * multiple

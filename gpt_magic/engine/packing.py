@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.kernels import fast_kernels, in_bf16
-from gpt_magic.engine.layout import Arrangement, Layout, Queries, like_lengths
+from gpt_magic.engine.kernels import FEWEST, fast_kernels, in_bf16
+from gpt_magic.engine.layout import Arrangement, Layout, Queries
 
 ATTENTION = "gpt_magic_packed"
 
@@ -72,32 +72,37 @@ def packed_attention(
     keys, values = packed_layout.side_by_side(key), packed_layout.side_by_side(value)
     out = []
     for q, k, v, mask in zip(asking.side_by_side(query), keys, values, seen, strict=True):
-        if mask is None and in_bf16(q.device) and q.shape[2] <= SHORT:
-            out.append(short_attention(q, k, v, dropout, scaling))
+        if in_bf16(q.device) and k.shape[2] <= SHORT:
+            out.append(short_attention(q, k, v, dropout, scaling, mask))
         else:
             causal = mask is None
             out.append(nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scaling))
     return asking.one_after_another(out), None
 
 
-def short_attention(query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None) -> Tensor:
+def short_attention(
+    query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None, seen: Tensor | None = None
+) -> Tensor:
     """Causal attention of rows of up to `SHORT` tokens as plain products, for bfloat16 on CPUs.
 
     There the backward pass of torch's fused attention is slower than in float32 (benchmarks/LOG.md); this one is
     faster, and keeps the weights of all pairs of tokens for it.
 
     Args:
-        query, key, value: ``(rows, heads, tokens, head size)``.
+        query, key, value: ``(rows, heads, tokens, head size)``; there may be fewer queries.
         scaling: of the products of queries and keys; None for 1 / sqrt(head size).
+        seen: which keys each query sees, ``(rows, 1, queries, tokens)``; None for all up to its own.
 
     Returns:
-        ``(rows, heads, tokens, head size)``.
+        ``(rows, heads, queries, head size)``.
     """
-    longest = query.shape[2]
-    unseen = torch.full((longest, longest), float("-inf"), dtype=query.dtype).triu(1)
+    if seen is None:
+        seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
+    unseen = torch.zeros(seen.shape, dtype=query.dtype).masked_fill_(~seen, float("-inf"))
+    unseen = unseen.expand(*query.shape[:2], -1, -1).flatten(0, 1)
     q, k, v = (part.flatten(0, 1) for part in (query, key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    shares = torch.baddbmm(unseen.expand(len(q), -1, -1), q, k.transpose(1, 2), alpha=scale).softmax(-1)
+    shares = torch.baddbmm(unseen, q, k.transpose(1, 2), alpha=scale).softmax(-1)
     return torch.bmm(nn.functional.dropout(shares, dropout, dropout > 0), v).view(query.shape)
 
 
@@ -132,20 +137,24 @@ def hidden_packed(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[
     """
     device = next(model.parameters()).device
     lengths = np.array([len(row) for row in ids])
-    groups = like_lengths(lengths, device)
-    layout = Layout(lengths, groups, device)
+    layout = arranged(lengths, device)
     tokens = torch.from_numpy(np.concatenate(ids).astype(np.int64)).to(device)
     positions = torch.from_numpy(layout.positions).to(device)
     at = places(lengths, scored, device)
     with packing(model), fast_kernels(model):
         if 0 < len(at) <= FEW * len(tokens) and is_gpt2(model):
-            queries = Queries.of(scored, at, layout, groups)
+            queries = Queries.of(scored, at, layout)
             trunk: Any = model.base_model
             return gpt2_at(trunk, gpt2_embedded(trunk, tokens, positions), trunk.h, layout, queries)
         out = model.base_model(  # type: ignore[operator]
             input_ids=tokens[None], position_ids=positions[None], use_cache=False, packed_layout=layout
         )
     return out.last_hidden_state[0, at]  # type: ignore[no-any-return]
+
+
+def arranged(lengths: np.ndarray, device: torch.device) -> Layout:
+    """How rows of such lengths are laid side by side in attention as it is computed now."""
+    return Layout.cheapest(lengths, device, FEWEST if in_bf16(device) else 1)
 
 
 def places(lengths: np.ndarray, scored: Sequence[np.ndarray], device: torch.device) -> Tensor:

@@ -4,7 +4,6 @@ Rows are filled up to the next such size. Filler tokens are no row's: no token r
 no gradient. The number of every place is in arrays of fixed lengths, so two passes of one size differ in numbers alone.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.kernels import fast_kernels
-from gpt_magic.engine.layout import Queries, past
+from gpt_magic.engine.layout import Queries, past, rounded
 from gpt_magic.engine.packing import FEW, gpt2_at, gpt2_embedded, packing
 
 # What is smaller than this is filled up to it: it costs nothing, and there are fewer sizes.
@@ -220,13 +219,6 @@ class _Moved(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (back,) = ctx.saved_tensors
         return grad.index_select(0, back), None, None
-
-
-def rounded(number: int, an_octave: int) -> int:
-    """The next of so many numbers an octave, from ``number`` up: of two these are 1, 2, 3, 4, 6, 8, 12, 16, ..."""
-    octave = max((number - 1).bit_length() - 1, 0)
-    step = max((1 << octave) // an_octave, 1)
-    return max(math.ceil(number / step) * step, 1)
 
 
 def _ways(counts: np.ndarray, rows: int, longest: int, tokens: int) -> tuple[np.ndarray, np.ndarray]:

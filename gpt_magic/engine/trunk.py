@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from gpt_magic import store
 from gpt_magic.engine.batching import Encoded, forward_passes
 from gpt_magic.engine.kernels import fast_kernels
-from gpt_magic.engine.layout import Layout, Queries, like_lengths
-from gpt_magic.engine.packing import FEW, gpt2_at, gpt2_embedded, is_gpt2, packing, places
+from gpt_magic.engine.layout import Queries
+from gpt_magic.engine.packing import FEW, arranged, gpt2_at, gpt2_embedded, is_gpt2, packing, places
 from gpt_magic.engine.ragged import from_lists, to_lists
 
 _ROWS_A_PASS = 64
@@ -115,12 +115,11 @@ def hidden_from(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np
     at = places(lengths, scored, device)
     if not blocks:
         return trunk.ln_f(states[at])  # type: ignore[no-any-return]
-    groups = like_lengths(lengths, device)
-    layout = Layout(lengths, groups, device)
+    layout = arranged(lengths, device)
     top = trunk.h[len(trunk.h) - blocks :]
     with packing(model), fast_kernels(model):
         if 0 < len(at) <= FEW * len(states):
-            return gpt2_at(trunk, states[None], top, layout, Queries.of(scored, at, layout, groups))
+            return gpt2_at(trunk, states[None], top, layout, Queries.of(scored, at, layout))
         hidden = states[None]
         for block in top:
             hidden = block(hidden, packed_layout=layout)
@@ -131,7 +130,7 @@ def _below(model: Any, ids: Sequence[np.ndarray], blocks: int) -> list[np.ndarra
     """States of each row before the last ``blocks``, ``(tokens, hidden)``."""
     trunk, device = model.base_model, next(model.parameters()).device
     lengths = np.array([len(row) for row in ids])
-    layout = Layout(lengths, like_lengths(lengths, device), device)
+    layout = arranged(lengths, device)
     tokens = torch.from_numpy(np.concatenate(list(ids)).astype(np.int64)).to(device)
     positions = torch.from_numpy(layout.positions).to(device)
     with torch.inference_mode(), packing(model), fast_kernels(model):

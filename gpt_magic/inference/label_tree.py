@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import forward_passes
 from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.kernels import fast_kernels
-from gpt_magic.engine.layout import Layout, like_lengths
-from gpt_magic.engine.packing import hidden_packed, packing
+from gpt_magic.engine.packing import arranged, hidden_packed, packing
 
 _ROWS_A_PASS = 256
 
@@ -128,8 +127,7 @@ def hidden_tree(model: nn.Module, prompts: Sequence[np.ndarray], tree: LabelTree
     device = next(model.parameters()).device
     ends, nodes = np.array([len(prompt) for prompt in prompts]), len(tree.tokens)
     lengths = ends + nodes
-    groups = like_lengths(lengths, device)
-    layout = Layout(lengths, groups, device)
+    layout = arranged(lengths, device)
     tokens = np.concatenate([part for prompt in prompts for part in (prompt.astype(np.int64), tree.tokens)])
     positions = np.concatenate([part for end in ends for part in (np.arange(end), end - 1 + tree.depths)])
     first = np.cumsum(lengths) - lengths + ends - 1
@@ -142,7 +140,7 @@ def hidden_tree(model: nn.Module, prompts: Sequence[np.ndarray], tree: LabelTree
             packed_layout=layout,
             packed_seen=[
                 _seen(ends[group], tree, longest, device)
-                for group, (_, longest) in zip(groups, layout.shapes, strict=True)
+                for group, (_, longest) in zip(layout.groups, layout.shapes, strict=True)
             ],
         )
     return out.last_hidden_state[0, at]  # type: ignore[no-any-return]

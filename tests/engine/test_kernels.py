@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
 from gpt_magic.engine import kernels
@@ -73,7 +74,7 @@ def test_product_computes_no_gradient_that_nobody_wants() -> None:
     assert bias.grad is not None
 
 
-@pytest.mark.parametrize(("tokens", "inputs", "outputs"), [(1, 3, 5), (7, 16, 48), (129, 256, 64)])
+@pytest.mark.parametrize(("tokens", "inputs", "outputs"), [(1, 3, 5), (7, 16, 48), (48, 8, 8), (129, 256, 64)])
 @pytest.mark.parametrize(
     ("way", "kind"), [(bf16_product, torch.float32), (bf16_product, torch.bfloat16), (bf16_gradients, torch.float32)]
 )
@@ -98,6 +99,31 @@ def test_products_in_bf16(tokens: int, inputs: int, outputs: int, way: Any, kind
         assert ours.grad.dtype == ours.dtype
         most = float(theirs.grad.abs().max())
         torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=2**-8, atol=2**-8 * most)
+
+
+@pytest.mark.parametrize("way", [bf16_product, bf16_gradients])
+def test_products_in_bf16_are_of_few_sizes(way: Any) -> None:
+    """oneDNN compiles a kernel for each size; the tokens of a step are hardly ever as many as those of another."""
+    weight = torch.randn(8, 4).requires_grad_()
+    with _Products() as seen:
+        for tokens in range(1000, 2000):
+            way(torch.randn(tokens, 8).requires_grad_(), weight).sum().backward()
+    assert seen.count == (3 if way is bf16_product else 2) * 1000
+    assert len(seen.sizes) < seen.count / 50
+
+
+class _Products(TorchDispatchMode):
+    """Counts products in bfloat16, and of how many sizes they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.sizes = 0, set[tuple[torch.Size, ...]]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default) and args[-1].dtype == torch.bfloat16:
+            self.count += 1
+            self.sizes.add(tuple(arg.shape for arg in args))
+        return func(*args, **(kwargs or {}))
 
 
 def test_only_a_gpt2_keeps_bf16_between_its_products() -> None:

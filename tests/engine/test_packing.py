@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification, BloomConfig, LlamaC
 from transformers.utils import logging
 
 from gpt_magic.engine import layout, packing
-from gpt_magic.engine.kernels import bf16_products
-from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded, short_attention
+from gpt_magic.engine.kernels import FEWEST, bf16_products
+from gpt_magic.engine.packing import arranged, fits_packed, hidden_packed, hidden_padded, short_attention
 from tests.tiny import PAD, VOCABULARY, random_rows, tiny_gpt2, tiny_lm
 
 
@@ -83,6 +83,25 @@ def test_short_attention_is_torchs_own(shape: tuple[int, ...], scaling: float | 
         results.append([out, *(leaf.grad for leaf in leaves)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_short_attention_of_few_queries_is_torchs_own() -> None:
+    torch.manual_seed(0)
+    seen = torch.arange(9) <= torch.tensor([[2, 8], [0, 5], [7, 7]])[:, None, :, None]
+    leaves = [torch.randn(3, 4, tokens, 8).requires_grad_() for tokens in (2, 9, 9)]
+    ours, theirs = short_attention(*leaves, 0.0, None, seen), scaled_dot_product_attention(*leaves, seen)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    back = torch.randn(3, 4, 2, 8)
+    for one, other in zip(*(torch.autograd.grad(out, leaves, back) for out in (ours, theirs)), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bf16_the_places_of_attention_are_multiples() -> None:
+    lengths = np.random.default_rng(0).integers(1, 300, 40)
+    assert {shape[1] % FEWEST for shape in arranged(lengths, torch.device("cpu")).shapes} != {0}
+    with bf16_products():
+        few = {shape[1] for shape in arranged(lengths, torch.device("cpu")).shapes}
+    assert {longest % FEWEST for longest in few} == {0}
 
 
 def test_short_attention_drops_out_as_torchs_own() -> None:

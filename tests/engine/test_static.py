@@ -14,7 +14,7 @@ from gpt_magic.engine.batching import Encoded, forward_passes, plan
 from gpt_magic.engine.capture import MOST_SIZES
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.precision import Machine
-from gpt_magic.engine.static import Filled, Grid, _ways, fill_up, filled_loss, hidden_filled, lay_out, rounded
+from gpt_magic.engine.static import Filled, Grid, _ways, fill_up, filled_loss, hidden_filled, lay_out
 from gpt_magic.engine.step import accumulate_gradients, step_weight
 from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import encode
@@ -180,16 +180,6 @@ def test_both_ways_of_a_grid_have_the_gradients_of_what_they_move(counts: list[i
     ours, theirs = there_and_back(packed), by_indexing(packed)
     torch.testing.assert_close(ours, theirs)
     torch.testing.assert_close(*(torch.autograd.grad(loss, packed)[0] for loss in (ours, theirs)))
-
-
-def test_sizes_are_numbers_of_an_octave() -> None:
-    assert [rounded(n, 1) for n in (0, 1, 2, 3, 4, 5, 8, 9, 1000)] == [1, 1, 2, 4, 4, 8, 8, 16, 1024]
-    assert sorted({rounded(n, 2) for n in range(1, 65)}) == [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64]
-    assert sorted({rounded(n, 4) for n in range(33, 129)}) == [40, 48, 56, 64, 80, 96, 112, 128]
-    for an_octave in (1, 2, 4):
-        grown = [rounded(n, an_octave) / n for n in range(1, 5000)]
-        assert min(grown) >= 1
-        assert max(grown[8:]) <= 1 + 1 / an_octave
 
 
 @pytest.mark.parametrize("kind", ["texts", "completions", "blocks"])
