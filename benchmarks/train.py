@@ -4,8 +4,8 @@
     python -m benchmarks.train --shapes nano --kinds short --rounds 5
 
 Weights are random and dropout is 0; times do not depend on what a model knows. The sides take turns in one process, a
-few steps a round. Only real tokens count, not padding. CPU seconds stand beside wall time, which other work on the
-machine stretches. Everything runs on the GPU where torch sees one.
+few steps a round, of other rows each round. Only real tokens count, not padding. CPU seconds stand beside wall time,
+which other work on the machine stretches. Everything runs on the GPU where torch sees one.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ class Work:
     objective: Any
     batch: int
     device: torch.device
+    seed: int = 0  # another one each round: sizes that come again are faster than those of a run
 
     def order(self, steps: int) -> list[list[int]]:
         """The rows of each step, the same for all sides."""
-        return list(plan(len(self.rows), self.batch, steps, seed=0))
+        return list(plan(len(self.rows), self.batch, steps, self.seed))
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Padded to the longest, as transformers' own collators do."""
@@ -153,7 +154,7 @@ class Clock:
 
 def ours(precision: str, work: Work, steps: int, captures: bool = True) -> tuple[list[Timed], list[float]]:
     """gpt_magic's loop; on a GPU its steps are captured, which a round is too short for otherwise."""
-    settings = Settings(steps, work.batch, 1, RATE, "linear", 0.0, 0.0, 1.0, 0, 0, 0)
+    settings = Settings(steps, work.batch, 1, RATE, "linear", 0.0, 0.0, 1.0, 0, 0, work.seed)
     job = Job(work.model, work.objective, work.rows, settings, choose_machine(str(work.device), precision))
     times: list[Timed] = []
     losses: list[float] = []
@@ -214,6 +215,7 @@ def trainer(tuned: bool, work: Work, steps: int) -> tuple[list[Timed], list[floa
         disable_tqdm=True,
         bf16=tuned and native,
         train_sampling_strategy="group_by_length" if tuned else "random",
+        seed=work.seed,
         dataloader_pin_memory=work.device.type == "cuda",
     )
     # Rows in groups of like lengths are another order: the tuned one uses the Trainer's own loader.
@@ -280,6 +282,7 @@ def measure(work: Work, sides: Sequence[str], rounds: int, steps: int, warm_up: 
     """Let the sides take turns; the first steps of a turn warm up and are not counted."""
     found = {side: Rate() for side in sides}
     for turn in range(rounds):
+        work.seed = turn
         for side in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
             found[side].add(SIDES[side](work, warm_up + steps)[0][warm_up:])
     return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Union
 
 from gpt_magic import runs
 from gpt_magic.engine.events import Control, Phase, StopRequested
+from gpt_magic.engine.threads import release_threads
 from gpt_magic.errors import DataError, GptMagicError, RunAbandoned, in_one_line
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress, Recorder
@@ -88,6 +89,7 @@ class Run:
             self.started = datetime.now().astimezone()
             if not self.options.dry_run:
                 self.id = runs.add(self, self.output)
+        release_threads()
         worker.start()
         self._worker = worker
 
