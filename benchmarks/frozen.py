@@ -32,7 +32,7 @@ from benchmarks.sets import MAX_CHARACTERS, SETS, LabelledSet
 ROWS, TEST_ROWS = 400, 500
 EPOCHS = (1, 3, 5)
 TRAINED = ("all", "top:2", "top:1", "head", "lora")
-TUNING: dict[str, Any] = {"base": "nano", "max_length": 128, "batch_size": 16}  # each its default learning rate
+TUNING: dict[str, Any] = {"base": "nano", "max_length": 128, "batch_size": 16, "precision": "fp32"}
 ALONE: dict[str, Any] = {"valid_fraction": 0.0, "baselines": False, "calibrate": False, "quiet": True}
 METRICS = ("accuracy", "macro_f1")
 

@@ -201,7 +201,7 @@ class _Bf16Product(torch.autograd.Function):
         return (
             (grad @ weight.t())[: ctx.rows].to(ctx.kind) if for_x else None,
             (x.t() @ grad).float() if for_weight else None,
-            grad.sum(0, dtype=torch.float32) if for_bias else None,
+            grad.sum(0).float() if for_bias else None,
         )
 
 
