@@ -162,6 +162,7 @@ class _Recorded:
                 self._compute()  # warms up
                 self._rewind()  # else it would have written the token twice
                 self._replay = self._graphs.capture(self._compute)
+                self._logits.fill_(float("nan"))  # a replay that does nothing is to be seen
             self._replay()
         return self._logits
 
