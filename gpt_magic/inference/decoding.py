@@ -49,7 +49,7 @@ def replayed_decoding(model: Any, max_new_tokens: int) -> Iterator[None]:
         yield
     finally:
         del model.forward
-        decoding.let_go()  # a traceback may keep this frame
+        decoding.let_go()  # a traceback may keep frames that know of it
 
 
 def _supported(model: Any) -> bool:
@@ -142,8 +142,10 @@ class _Recorded:
         self._replay: Callable[[], None] | None = None
 
     def take(self, batch: Any, prompt: int, mask: Tensor | None) -> None:
-        """Begin with what the first ``prompt`` tokens have left in ``batch``; ``mask`` is ``(rows, tokens)``."""
-        self._cache.reset()
+        """Begin with what the first ``prompt`` tokens have left in ``batch``; ``mask`` is ``(rows, tokens)``.
+
+        What an earlier batch has left behind them is hidden by the mask.
+        """
         for own, other in zip(self._cache.layers, batch.layers, strict=True):
             own.keys[:, :, :prompt] = other.keys[:, :, :prompt]
             own.values[:, :, :prompt] = other.values[:, :, :prompt]

@@ -108,6 +108,20 @@ def test_batches_of_a_size_share_what_was_recorded(graphs: CpuGraphs) -> None:
     assert graphs.replayed == 3 * (NEW - 1)
 
 
+def test_recordings_are_made_outside_of_inference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch keeps of one for its generator is written by others too."""
+
+    class Watchful(CpuGraphs):
+        def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+            assert not torch.is_inference_mode_enabled()
+            assert not torch.is_grad_enabled()
+            return super().capture(function)
+
+    graphs = use(Watchful(), monkeypatch)
+    write([[70]])
+    assert graphs.replayed == NEW - 1
+
+
 def test_python_runs_for_the_first_tokens_only(graphs: CpuGraphs) -> None:
     calls: list[int] = []
     model = tiny_lm()
@@ -216,14 +230,6 @@ def test_without_memory_for_the_cache_tokens_are_written_plainly(
     assert made == write(prompts_of(5))
 
 
-def test_an_error_of_the_model_itself_passes(graphs: CpuGraphs) -> None:
-    model = tiny_lm()
-    model.transformer.register_forward_hook(raising(KeyError("enough"), at=2))
-    with pytest.raises(KeyError):
-        write([[70]], model=model)
-    assert "forward" not in vars(model)
-
-
 @pytest.fixture
 def caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Any]]]:
     """What was made of caches, with no cycles collected: nothing may wait for that on a GPU."""
@@ -258,6 +264,27 @@ def test_nothing_is_held_after_an_error(
     assert caches
     assert not [cache for cache in caches if cache() is not None]
     assert caught.value.__traceback__ is not None
+
+
+@pytest.mark.parametrize("at", [2, 5])
+def test_an_error_of_the_model_itself_passes(at: int, graphs: CpuGraphs, caches: list[weakref.ref[Any]]) -> None:
+    """At the first token, and at the prompt of the second batch."""
+    model = tiny_lm()
+    model.transformer.register_forward_hook(raising(KeyError("enough"), at=at))
+    with pytest.raises(KeyError) as caught:
+        write([[70], [71, 72]], model=model, batch_size=1)
+    assert "forward" not in vars(model)
+    assert len(caches) == (2 if at == 5 else 0)
+    assert not [cache for cache in caches if cache() is not None]
+    assert caught.value.__traceback__ is not None
+
+
+def test_what_prompts_have_left_is_held_once(graphs: CpuGraphs) -> None:
+    lengths: list[int] = []
+    model = tiny_lm()
+    model.register_forward_hook(lambda _, __, out: lengths.append(out.past_key_values.get_seq_length()))
+    write([[70] * 9], model=model)
+    assert lengths == [9] + [0] * (NEW - 1)  # of the cache that transformers has made
 
 
 @pytest.mark.parametrize("graphs", [Failing(), Forgetful(), Failing(0, KeyboardInterrupt())])
