@@ -86,7 +86,7 @@ def label_words(rounds: int, prompts: int = 100) -> tuple[Any, float]:
         scores = np.empty((len(texts), LABELS), dtype=np.float32)
         for row, text in enumerate(texts):
             rows = [torch.tensor([*text, *label]) for label in labels]
-            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+            padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
             with torch.inference_mode():
                 known = model(padded, use_cache=False).logits.log_softmax(-1)
             for number, label in enumerate(labels):
@@ -109,7 +109,7 @@ def text_against_generate(shape: str, batch: int, rounds: int) -> tuple[Any, boo
 
     def plain() -> list[str]:
         with quiet(), torch.inference_mode():
-            ids = torch.tensor(prompts)
+            ids = torch.tensor(prompts, device=model.device)
             how = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
             out = model.generate(ids, attention_mask=torch.ones_like(ids), **how)
         return [tokenizer.decode(row) for row in out[:, 20:].tolist()]

@@ -76,8 +76,9 @@ class _Recorded(TorchDispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 self._keep(args[number] if number < len(args) else kwargs.get(argument.name))
         out = operation(*args, **kwargs)
+        given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}  # a view makes nothing
         for made in _tensors(out):
-            if made.untyped_storage().data_ptr() not in self._before:
+            if made.untyped_storage().data_ptr() not in {*self._before, *given}:
                 self._made[made.untyped_storage().data_ptr()] = made.untyped_storage()
         self._operations.append((operation, args, kwargs, out))
         return out

@@ -1,10 +1,14 @@
 """Recording what is launched on a GPU, to launch it again at once: CUDA graphs."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
+
+_CAPTURING = threading.Lock()  # torch captures one graph at a time in a process
+_OF_THREAD = threading.local()
 
 
 class Graphs(Protocol):
@@ -27,7 +31,7 @@ class CudaGraphs:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = _stream_of_thread(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     @contextmanager
@@ -46,11 +50,19 @@ class CudaGraphs:
         graph = torch.cuda.CUDAGraph()
         try:
             # What a notebook's other threads do on a GPU is none of this thread's capture.
-            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
+            with _CAPTURING, torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                 function()
-        except Exception:
-            # A capture that failed has not let go of torch's generator; of a copy it knows nothing.
+        except BaseException:
+            # A capture that failed or was cut has not let go of torch's generator; of a copy it knows nothing.
             generator = torch.cuda.default_generators[self._stream.device_index]
             generator.graphsafe_set_state(generator.clone_state())
             raise
         return graph.replay
+
+
+def _stream_of_thread(device: torch.device) -> torch.cuda.Stream:
+    """One for all graphs of a thread: each stream on which something is multiplied keeps a workspace of cuBLAS."""
+    streams: dict[torch.device, torch.cuda.Stream] = vars(_OF_THREAD).setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return streams[device]

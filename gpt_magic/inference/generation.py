@@ -12,6 +12,7 @@ from torch import Tensor
 from gpt_magic.data.tokens import token_ids
 from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.errors import DataError, OptionError, plural, short
+from gpt_magic.inference.decoding import replayed_decoding
 from gpt_magic.models.load import quiet
 
 _GREEDY = 1e-6  # temperatures below it: logits divided by them leave float32, and the likeliest token wins anyway
@@ -212,7 +213,12 @@ def generate(
     model.eval()
     model.generation_config = config  # generate() takes from it whatever is None in the config it is given
     try:
-        with quiet(), torch.inference_mode(), fast_kernels(model):
+        with (
+            quiet(),
+            torch.inference_mode(),
+            fast_kernels(model),
+            replayed_decoding(model, sampling.max_new_tokens),
+        ):
             for start in range(0, len(rows), batch_size):
                 check()
                 _continue(model, by_length[start : start + batch_size], sampling, config, check)
