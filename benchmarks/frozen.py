@@ -206,14 +206,16 @@ def show_speed(cells: Sequence[Cell]) -> str:
 
 
 def show_quality(cells: Sequence[Cell]) -> str:
-    """A row a set and number of epochs; mean accuracy / macro F1 of the seeds, and seconds."""
+    """A row a set and number of epochs; mean accuracy / macro F1 of the seeds, and seconds; how many where not all."""
+    seeds = len({cell["seed"] for cell in cells})
     groups: dict[tuple[str, int], dict[str, list[Cell]]] = {}
     for cell in cells:
         groups.setdefault((cell["set"], cell["epochs"]), {}).setdefault(cell["trained"], []).append(cell)
 
     def text(some: list[Cell]) -> str:
         means = [float(np.mean([cell[metric] for cell in some])) for metric in METRICS]
-        return " / ".join(f"{mean:.3f}" for mean in means) + f", {median(cell['cpu_seconds'] for cell in some):.0f} s"
+        took, fewer = median(cell["cpu_seconds"] for cell in some), f" ({len(some)})" if len(some) < seeds else ""
+        return " / ".join(f"{mean:.3f}" for mean in means) + f", {took:.0f} s{fewer}"
 
     order = sorted(groups, key=lambda group: (list(SETS).index(group[0]), group[1]))
     body = [
@@ -248,8 +250,8 @@ Trainer with its defaults.
 ## Quality and time of `nano`
 
 Accuracy / macro F1 on {TEST_ROWS} test rows and seconds of the whole call, {ROWS} training rows cut at {MAX_CHARACTERS}
-characters, batch {TUNING["batch_size"]}; {drawn}. Learning rates are the defaults:
-{", ".join(rates.values())}.
+characters, batch {TUNING["batch_size"]}; {drawn}, or as many of them as stand in brackets.
+Learning rates are the defaults: {", ".join(rates.values())}.
 
 {show_quality(quality_cells)}
 
