@@ -3,7 +3,6 @@
 Which routines are used depends on the machine and not on a timing, so a run can be repeated to the bit.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gpt_magic.engine.layout import rounded
+from gpt_magic.engine.layout import next_multiple, rounded
 
 # Rows of a product in bfloat16: so many numbers an octave, all of them multiples of what the processor takes at once.
 _SIZES, FEWEST = 16, 16
@@ -220,7 +219,7 @@ def _filled_up(x: Tensor) -> Tensor:
     the tokens of a step are hardly ever as many as those of another.
     """
     rows = len(x)
-    size = max(rounded(rows, _SIZES), math.ceil(rows / FEWEST) * FEWEST)
+    size = max(rounded(rows, _SIZES), next_multiple(rows, FEWEST))
     if size == rows:
         return x.bfloat16()
     out = x.new_empty(size, x.shape[1], dtype=torch.bfloat16)

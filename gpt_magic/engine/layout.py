@@ -1,9 +1,8 @@
 """Where the tokens of a packed row stand in attention."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from torch import Tensor
 # What calling attention once more costs, in the area it would compute in that time. Elsewhere than on the CPU a
 # launch costs as much as the attention of a whole text.
 _GROUP_COSTS, _GROUP_COSTS_ELSEWHERE = 2**14, 2**20
+
+_Number = TypeVar("_Number", int, np.ndarray)
 
 
 class Arrangement(Protocol):
@@ -50,7 +51,7 @@ class Layout:
         self.groups = groups
         row = np.repeat(np.arange(len(counts)), counts)
         self.positions = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        self.shapes = [(len(group), _up(max(int(counts[group].max()), 1), multiple)) for group in groups]
+        self.shapes = [(len(group), next_multiple(max(int(counts[group].max()), 1), multiple)) for group in groups]
         first = np.empty(len(counts), dtype=np.int64)  # each row's first place
         self._size = 0
         for group, (rows, longest) in zip(groups, self.shapes, strict=True):
@@ -102,7 +103,7 @@ def like_lengths(lengths: np.ndarray, device: torch.device, multiple: int = 1) -
     """
     call = _GROUP_COSTS if device.type == "cpu" else _GROUP_COSTS_ELSEWHERE
     order = np.argsort(-lengths, kind="stable")
-    area = _up(lengths[order], multiple).astype(float) ** 2  # of each row of a group that begins here
+    area = next_multiple(lengths[order], multiple).astype(float) ** 2  # of each row of a group that begins here
     # The best cut of the first rows, from the best cuts of fewer.
     least, begins = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=np.int64)
     for end in range(1, len(order) + 1):
@@ -152,9 +153,9 @@ def rounded(number: int, an_octave: int) -> int:
     """The next of so many numbers an octave, from ``number`` up: of two these are 1, 2, 3, 4, 6, 8, 12, 16, ..."""
     octave = max((number - 1).bit_length() - 1, 0)
     step = max((1 << octave) // an_octave, 1)
-    return max(math.ceil(number / step) * step, 1)
+    return max(next_multiple(number, step), 1)
 
 
-def _up(number: Any, multiple: int) -> Any:
+def next_multiple(number: _Number, multiple: int) -> _Number:
     """The next multiple, from ``number`` up."""
     return -(-number // multiple) * multiple

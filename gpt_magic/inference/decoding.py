@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gpt_magic.engine.graphs import graphs_on
+from gpt_magic.engine.layout import next_multiple
 from gpt_magic.engine.packing import is_gpt2
 
 LEAST_TOKENS = 16  # to be written where passes are recorded: it costs a few passes, and torch empties its cache for it
@@ -107,7 +108,7 @@ class _Decoding:
         return out
 
     def _first(self, inputs: dict[str, Any], prompt: int) -> Tensor:
-        rows, places = len(inputs["input_ids"]), -(-(prompt + self._max_new_tokens) // _PLACES) * _PLACES
+        rows, places = len(inputs["input_ids"]), next_multiple(prompt + self._max_new_tokens, _PLACES)
         if self._recorded is None or self._recorded.size != (rows, places):
             self._recorded = None  # first, as its memory may be needed
             self._recorded = _Recorded(self._plain, self._config, self._batch, (rows, places))
