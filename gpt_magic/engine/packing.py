@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gpt_magic.engine.attention import attention
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.kernels import FEWEST, fast_kernels, in_bf16
 from gpt_magic.engine.layout import Arrangement, Layout, Queries
@@ -26,9 +27,6 @@ KNOWN = frozenset({"gpt2"})
 
 # The share of scored tokens up to which the last block is computed at these alone.
 FEW = 0.75
-
-# Tokens of the longest row up to which attention in bfloat16 is computed as plain products.
-SHORT = 256
 
 
 def packed_attention(
@@ -72,38 +70,8 @@ def packed_attention(
     keys, values = packed_layout.side_by_side(key), packed_layout.side_by_side(value)
     out = []
     for q, k, v, mask in zip(asking.side_by_side(query), keys, values, seen, strict=True):
-        if in_bf16(q.device) and k.shape[2] <= SHORT:
-            out.append(short_attention(q, k, v, dropout, scaling, mask))
-        else:
-            causal = mask is None
-            out.append(nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=scaling))
+        out.append(attention(q, k, v, dropout, scaling, mask))
     return asking.one_after_another(out), None
-
-
-def short_attention(
-    query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None, seen: Tensor | None = None
-) -> Tensor:
-    """Causal attention of rows of up to `SHORT` tokens as plain products, for bfloat16 on CPUs.
-
-    There the backward pass of torch's fused attention is slower than in float32 (benchmarks/LOG.md); this one is
-    faster, and keeps the weights of all pairs of tokens for it.
-
-    Args:
-        query, key, value: ``(rows, heads, tokens, head size)``; there may be fewer queries.
-        scaling: of the products of queries and keys; None for 1 / sqrt(head size).
-        seen: which keys each query sees, ``(rows, 1, queries, tokens)``; None for all up to its own.
-
-    Returns:
-        ``(rows, heads, queries, head size)``.
-    """
-    if seen is None:
-        seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
-    unseen = torch.zeros(seen.shape, dtype=query.dtype).masked_fill_(~seen, float("-inf"))
-    unseen = unseen.expand(*query.shape[:2], -1, -1).flatten(0, 1)
-    q, k, v = (part.flatten(0, 1) for part in (query, key, value))
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    shares = torch.baddbmm(unseen, q, k.transpose(1, 2), alpha=scale).softmax(-1)
-    return torch.bmm(nn.functional.dropout(shares, dropout, dropout > 0), v).view(query.shape)
 
 
 @contextmanager

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForSequenceClassification, BloomConfig, LlamaConfig
 from transformers.utils import logging
 
-from gpt_magic.engine import layout, packing
+from gpt_magic.engine import attention, layout, packing
 from gpt_magic.engine.kernels import FEWEST, bf16_products
-from gpt_magic.engine.packing import arranged, fits_packed, hidden_packed, hidden_padded, short_attention
+from gpt_magic.engine.packing import arranged, fits_packed, hidden_packed, hidden_padded
 from tests.tiny import PAD, VOCABULARY, random_rows, tiny_gpt2, tiny_lm
 
 
@@ -68,34 +67,6 @@ def test_gradients_of_packed_and_padded_forwards_agree() -> None:
         torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("scaling", [None, 0.3])
-@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (3, 2, 17, 8)])
-def test_short_attention_is_torchs_own(shape: tuple[int, ...], scaling: float | None) -> None:
-    torch.manual_seed(shape[2])
-    results = []
-    parts = [torch.randn(shape).transpose(1, 2).contiguous().transpose(1, 2) for _ in range(3)]
-    back = torch.randn(shape)
-    for way in (short_attention, scaled_dot_product_attention):
-        leaves = [part.clone().requires_grad_() for part in parts]
-        how = {"is_causal": True, "scale": scaling} if way is scaled_dot_product_attention else {}
-        out = way(*leaves, **how) if how else way(*leaves, 0.0, scaling)
-        out.backward(back)
-        results.append([out, *(leaf.grad for leaf in leaves)])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-
-
-def test_short_attention_of_few_queries_is_torchs_own() -> None:
-    torch.manual_seed(0)
-    seen = torch.arange(9) <= torch.tensor([[2, 8], [0, 5], [7, 7]])[:, None, :, None]
-    leaves = [torch.randn(3, 4, tokens, 8).requires_grad_() for tokens in (2, 9, 9)]
-    ours, theirs = short_attention(*leaves, 0.0, None, seen), scaled_dot_product_attention(*leaves, seen)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    back = torch.randn(3, 4, 2, 8)
-    for one, other in zip(*(torch.autograd.grad(out, leaves, back) for out in (ours, theirs)), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-
-
 def test_in_bf16_the_places_of_attention_are_multiples() -> None:
     lengths = np.random.default_rng(0).integers(1, 300, 40)
     assert {shape[1] % FEWEST for shape in arranged(lengths, torch.device("cpu")).shapes} != {0}
@@ -104,18 +75,10 @@ def test_in_bf16_the_places_of_attention_are_multiples() -> None:
     assert {longest % FEWEST for longest in few} == {0}
 
 
-def test_short_attention_drops_out_as_torchs_own() -> None:
-    q, k, v = torch.randn(3, 4, 2, 9, 8).unbind()
-    torch.manual_seed(0)
-    many = torch.stack([short_attention(q, k, v, 0.5, None) for _ in range(2000)])
-    torch.testing.assert_close(many.mean(0), short_attention(q, k, v, 0.0, None), atol=0.15, rtol=0)
-    assert many.std(0).mean() > 0.1
-
-
-@pytest.mark.parametrize("short", [packing.SHORT, 5])
+@pytest.mark.parametrize("kept", [attention.KEPT, 5])
 @pytest.mark.parametrize("several", [True, False], ids=["several scored", "one scored"])
-def test_in_bf16_it_is_near(short: int, several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "SHORT", short)
+def test_in_bf16_it_is_near(kept: int, several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "KEPT", kept)
     model, rows = tiny_gpt2(seed=2), random_rows(12, seed=6)
     scored = [np.arange(len(row)) for row in rows.ids] if several else rows.scored
     exact = hidden_packed(model, rows.ids, scored).detach()
