@@ -254,7 +254,7 @@ class NotebookView:
         return self._plot
 
     def _picture(self, progress: Progress, *, final: bool = False) -> None:
-        from gpt_magic.notebook.plot import HEIGHT, WIDTH
+        from gpt_magic.notebook.look import HEIGHT, WIDTH
 
         png = base64.b64encode(self._prepare(progress).update(progress, final=final)).decode("ascii")
         size = {"width": WIDTH, "height": HEIGHT, "alt": "Loss plot; the text above it says what it shows"}

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from gpt_magic.notebook.plot import BLUE, GREY, VERMILION, Picture, own_style
+from gpt_magic.notebook.look import BLUE, GREY, VERMILION, own_style
+from gpt_magic.notebook.plot import Picture
 
 _SIZE = (6.4, 3.6)  # inches
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from gpt_magic.engine.events import Trial, Tried
+from gpt_magic.notebook.look import BLUE, GREY, VERMILION, own_style
 from gpt_magic.notebook.markup import BORDER, WIDTH, esc, number, number_table, say, text_table
-from gpt_magic.notebook.plot import BLUE, GREY, VERMILION, own_style
 
 _PIXELS = (720, 190)  # CSS pixels
 _DPI, _SCALE = 100, 2

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gpt_magic.inference.calibration import Calibration, calibrate
-from gpt_magic.notebook.plot import COLOURS, GREY
+from gpt_magic.notebook.look import COLOURS, GREY
 from gpt_magic.notebook.reliability import reliability_figure
 from gpt_magic.tasks.evaluation import evaluate_classes
 from gpt_magic.tasks.label_evaluation import evaluate_label_sets, evaluate_numbers

@@ -7,15 +7,17 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from gpt_magic.engine.events import Evaluated, Stepped
-from gpt_magic.notebook import plot
 from gpt_magic.notebook.curves import Curve, Limits, said_names, score_names, smoothing_window, thin
-from gpt_magic.notebook.plot import COLOURS, HEIGHT, WIDTH, LossPlot, figure
+from gpt_magic.notebook.look import COLOURS, DPI, GREY, HEIGHT, SCALE, WIDTH, own_style
+from gpt_magic.notebook.plot import LossPlot, figure
 from gpt_magic.notebook.png import PaletteWriter
+from gpt_magic.notebook.scene import Frame, Scene
 from gpt_magic.recorder import Progress
 from tests.noisy import noisy_run
 
@@ -51,7 +53,7 @@ def test_the_picture_is_a_transparent_png_of_twice_the_size_with_all_curves() ->
 @pytest.mark.parametrize("colour", COLOURS)
 def test_every_colour_has_contrast_on_light_and_dark_pages(colour: str, page: str) -> None:
     assert contrast(colour, page) >= 3
-    if colour == plot.GREY:  # text is read, not only seen
+    if colour == GREY:  # text is read, not only seen
         assert contrast(colour, page) >= 4
 
 
@@ -115,6 +117,35 @@ def test_lines_stand_at_a_few_epochs_and_the_legend_says_which(steps: int, per_e
     assert 1 <= len(ends) <= 12
     named = [text.get_text() for text in axes.get_legend().get_texts()][-1]
     assert named == ("epoch" if stride == 1 else f"{stride} epochs")
+
+
+@pytest.mark.parametrize("names", [("accuracy", "macro_f1"), ("perplexity",), ("a_metric_with_a_long_name",), ()])
+@pytest.mark.parametrize("steps", [672, 12_000, 1_000_000])
+def test_drawn_in_parts_it_is_the_whole_picture(names: tuple[str, ...], steps: int) -> None:
+    """No part cuts off what another draws: pixel for pixel as drawn at once, whatever was drawn before."""
+    whole, live = noisy_run(), LossPlot()
+    scores = [{"loss": 0.4, **dict.fromkeys(names, value)} for value in (1.0, 0.93, 12_345.6)]
+    evaluations = [Evaluated(100 * (i + 1), i, some, best=i == 0, seconds=1.0) for i, some in enumerate(scores)]
+    for seen, at, final in ((0, 10, False), (1, 300, False), (2, steps, False), (3, steps, True)):
+        progress = replace(
+            whole, steps=steps, steps_per_epoch=steps // 7, step=at, evaluations=tuple(evaluations[:seen])
+        )
+        live.update(progress, final=final)
+        live._canvas.restore_region(live._standing)
+        assert np.array_equal(live._canvas.buffer_rgba(), drawn_at_once(live._frame))
+
+
+def drawn_at_once(frame: Frame) -> np.ndarray:
+    picture = Figure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI * SCALE)
+    canvas = FigureCanvasAgg(picture)
+    with mpl.rc_context(own_style()):
+        scene = Scene(picture, frame.panels)
+        for part in scene.parts(frame):
+            part.arrange()
+        for _, line in scene.curves:
+            line.set_animated(True)
+        canvas.draw()
+    return np.array(canvas.buffer_rgba())
 
 
 def so_far(run: Progress, step: int) -> tuple[Evaluated, ...]:

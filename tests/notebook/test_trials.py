@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gpt_magic.engine.events import Trial, Tried
-from gpt_magic.notebook import live, plot, trials
+from gpt_magic.notebook import live, look, trials
 from gpt_magic.notebook.budget import Budget
 from gpt_magic.notebook.live import NotebookView
 from gpt_magic.recorder import Progress, Recorder
@@ -53,7 +53,7 @@ def test_the_picture_is_transparent_has_words_and_contrast_on_both_themes() -> N
     assert picture.shape == (380, 1440, 4)
     assert (picture[..., 3] == 0).mean() > 0.8
     opaque = picture[picture[..., 3] == 255][:, :3].astype(int)
-    for colour in (plot.GREY, plot.BLUE, plot.VERMILION):
+    for colour in (look.GREY, look.BLUE, look.VERMILION):
         rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
         assert (np.abs(opaque - rgb).max(1) < 6).sum() > 50, colour
     assert markup.count("<tr") == 5

@@ -20,8 +20,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from gpt_magic.engine.events import Tried
 from gpt_magic.notebook import curves
 from gpt_magic.notebook.curves import Curve
+from gpt_magic.notebook.look import BLUE, GREEN, GREY, PURPLE, VERMILION, own_style
 from gpt_magic.notebook.markup import esc
-from gpt_magic.notebook.plot import BLUE, GREEN, GREY, PURPLE, VERMILION, own_style
 from gpt_magic.recorder import Progress
 
 _DPI = 100
