@@ -65,6 +65,16 @@ def _off(near: Tensor, value: Tensor) -> float:
     return float((near.double() - value).norm() / value.norm())
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [64, 300])
+def test_what_memory_held_before_does_not_matter(
+    kind: torch.dtype, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "empty_like", lambda tensor: torch.full_like(tensor, float("nan")))
+    for part in _with_gradients(causal, _parts(2, 2, tokens, 16, kind=kind), None):
+        assert part.isfinite().all()
+
+
 def test_of_long_rows_no_weights_are_kept() -> None:
     kept: list[int] = []
 
