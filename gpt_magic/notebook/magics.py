@@ -49,7 +49,7 @@ on with a run that was stopped or whose kernel was killed, by the name that its 
 _PREDICT = """%predict NAME TEXT...      label one text, find its entities, or write on from it; in quotes or not
 %predict NAME "ONE" "OTHER"  a pair of texts, for a model that labels pairs; in a cell a pair a line
 %predict NAME FRAME        the texts of a DataFrame, list or Series of this notebook, or of a file
-%%predict NAME             the cell's body: one text a line to label; as it stands, one text to write on from
+%%predict NAME             the cell's body: one text a line to label; all of it one text to write on from
 %predict NAME "QUESTION" CONTEXT    answer; the context by its name or in quotes
 %%predict NAME                      the cell's body: the question, an empty line, the context
 
@@ -62,6 +62,7 @@ A model that answers gives one answer, shown in its context, or of a table with 
 
 A model that writes gives the text that it wrote, of several texts a DataFrame; a list of {role, content}
 messages, by its name, is answered. "" begins from nothing. The notebook's interrupt button ends the writing.
+Where prompts end in a line break, leave a line empty at the cell's end: its last one is not the text's.
   --max-new-tokens N     most tokens to write [64]
   --temperature T        0 always takes the likeliest token, higher is more varied [0.8]
   --top-k N              among the N likeliest tokens only; 0 = all [0]

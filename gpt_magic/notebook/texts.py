@@ -49,6 +49,9 @@ def take_flags(line: str) -> tuple[str, dict[str, Any]]:
     """
     flags: dict[str, Any] = {}
     line = line.strip()
+    behind = _last(head := _TAIL.sub("", line))
+    if behind and behind[1] in (*SETTINGS, *SWITCHES):
+        line = head  # behind a flag, a # is a comment
     while match := _FIRST.match(line):
         flag, value = match[1], match[2]
         line = line[match.end() :]

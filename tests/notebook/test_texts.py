@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from gpt_magic.errors import OptionError
-from gpt_magic.notebook.texts import find_texts
+from gpt_magic.notebook.texts import find_texts, take_flags
 
 FRAME = pd.DataFrame({"text": ["a"]})
 
@@ -29,6 +29,28 @@ FRAME = pd.DataFrame({"text": ["a"]})
 def test_comments_and_semicolons_after_names_and_quotes(line: str, expected: Any) -> None:
     found = find_texts("clf", line, None, {"unseen": FRAME})
     assert found is FRAME if expected is FRAME else found == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "rest", "flags"),
+    [
+        ('poet "Jack" --seed 3  # note', 'poet "Jack"', {"--seed": 3}),
+        ('poet "Jack" --seed 3 ;', 'poet "Jack"', {"--seed": 3}),
+        ('poet "Jack" --seed 3;', 'poet "Jack"', {"--seed": 3}),
+        ('poet "Jack" --stop "\\n" --top-k 5 # two', 'poet "Jack"', {"--stop": ["\n"], "--top-k": 5}),
+        ("clf good --probabilities  # c", "clf good", {"--probabilities": True}),
+        ('poet "a" --stop "#"', 'poet "a"', {"--stop": ["#"]}),
+        ("clf we are #1 --probabilities", "clf we are #1", {"--probabilities": True}),
+        ("clf git push --force # now", "clf git push --force # now", {}),
+        ("clf one # two --seed", "clf one # two --seed", None),
+    ],
+)
+def test_comments_and_semicolons_after_flags(line: str, rest: str, flags: dict[str, Any] | None) -> None:
+    if flags is None:
+        with pytest.raises(OptionError, match="--seed needs a whole number"):
+            take_flags(line)
+    else:
+        assert take_flags(line) == (rest, flags)
 
 
 @pytest.mark.parametrize(
