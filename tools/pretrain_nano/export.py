@@ -2,7 +2,8 @@
 
     python export.py --corpus work/corpus --runs work/run
 
-With several runs, each of which went on from the one before, the last one's model is exported and the curve shows all.
+With several runs, each of which went on from the one before, the last one's model is exported and the curve shows all;
+`--go-on` puts them behind those that curve.json shows already.
 Writes model.safetensors beside the tokenizer in gpt_magic/models/nano, curve.json and curve.png here, and prints
 the figures of the model card.
 """
@@ -45,10 +46,9 @@ def write_weights(trained: Path, folder: Path) -> GPT2LMHeadModel:
     return model.eval()
 
 
-def curve(logs: list[Path]) -> list[dict[str, float]]:
-    """Every logged line of all runs, in the few columns worth keeping; tokens and minutes go on from run to run."""
-    rows: list[dict[str, float]] = []
-    for number, log in enumerate(logs, 1):
+def curve(logs: list[Path], rows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """``rows`` and every logged line of all runs, in the few columns worth keeping; tokens and minutes add up."""
+    for number, log in enumerate(logs, 1 + int(max((row["run"] for row in rows), default=0))):
         before = rows[-1] if rows else {"tokens": 0, "minutes": 0}
         for line in log.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
@@ -88,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, nargs="+")
+    parser.add_argument("--go-on", action="store_true", help="the first run went on from where curve.json ends")
     parser.add_argument("--folder", type=Path, default=NANO)
     parser.add_argument("--measure", type=int, default=0, help="held-out characters measured; 0 for all")
     parser.add_argument("--pictures", type=Path, default=HERE, help="where curve.json and curve.png go")
@@ -96,8 +97,10 @@ def main() -> None:
     half = GPT2LMHeadModel.from_pretrained(asked.folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(asked.folder)
     held_out = json.loads((asked.corpus / "held_out.json").read_text(encoding="utf-8"))
-    rows = curve([run / "log.jsonl" for run in asked.runs])
-    (asked.pictures / "curve.json").write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
+    shown = asked.pictures / "curve.json"
+    before = json.loads(shown.read_text(encoding="utf-8")) if asked.go_on else []
+    rows = curve([run / "log.jsonl" for run in asked.runs], before)
+    shown.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n", encoding="utf-8")
     draw(rows, asked.pictures / "curve.png")
     bits = partial(bits_per_character, tokenizer=tokenizer, texts=held_out, window=BLOCK, limit=asked.measure)
     figures = {

@@ -32,7 +32,9 @@ class Source:
     package: Package
     licence: str
     read: Callable[[Path], Iterator[Document]]
-    passes: float = 1  # how often it is seen for once of the rest; 0.5 takes every other block
+    passes: float = (
+        1  # how often it is seen for once of the rest; with 0.5 each document is taken with a chance of a half
+    )
 
 
 def files(folder: Path, pattern: str) -> list[Path]:
