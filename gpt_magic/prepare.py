@@ -94,6 +94,7 @@ def prepare(
     limit = longest(options, base)
     emit(Phase("making tokens"))
     task, rows = encoding(options, data, tokenizer, limit, emit, check)
+    foreseen = task.foresee(context_length(base))
     rate, rate_why, trials, warnings = options.learning_rate, "given", None, []
     if rate is None or rate == "auto":
         rate, rate_why = default_learning_rate(count_parameters(base), base.pretrained, learner.part)
@@ -127,6 +128,7 @@ def prepare(
             *_ignored(options, task),
             *idle(options),
             *rows.warnings,
+            *foreseen,
             *room.warnings,
             *warnings,
         ],

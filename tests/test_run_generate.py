@@ -267,7 +267,23 @@ def test_damaged_weights_are_one_line(tmp_path: Path) -> None:
 
 def test_a_sample_that_is_no_text_is_one_line_and_trains_nothing() -> None:
     error = failed(table("text"), samples=["The cat", "so \ud83d"], max_steps=1)
-    assert str(error).startswith("the text of row 1 is no valid Unicode (an emoji cut in two?): clean it with")
+    assert str(error).startswith("samples[1] is no valid Unicode (an emoji cut in two?): clean it with")
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_samples_that_cannot_be_continued_are_said_before_the_model_is_loaded(dry_run: bool) -> None:
+    for style, settings, line in (
+        ("text", {"sample_tokens": CONTEXT}, "sample_tokens = 64 must be from 1 to 63: the base reads 64 tok"),
+        ("messages", {"samples": ["Hi", " "]}, "samples[1] = ' ': there is nothing to answer in it"),
+        ("text", {"samples": ["so \ud83d"]}, "samples[0] is no valid Unicode"),
+    ):
+        given = {"samples": ["The cat"], "dry_run": dry_run, "max_steps": 1, **settings}
+        assert str(failed(table(style), **given)).startswith(line)
+
+
+def test_a_sample_that_is_too_long_is_read_from_its_end_and_said() -> None:
+    told = finished(table("text"), samples=["The cat", "word " * 60], sample_tokens=30, max_steps=1)
+    assert "samples: of 1 prompt only the last 34 tokens are read" in told.result.report.warnings
 
 
 def test_a_failure_mid_run_keeps_what_was_learned(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ import torch
 
 import gpt_magic
 from gpt_magic.errors import DataError, ModelError, OptionError
-from gpt_magic.inference.generation import Sampling
+from gpt_magic.inference import generation
+from gpt_magic.inference.generation import Continuation, Sampling, encode_prompts
 from gpt_magic.saved import model_card
 from gpt_magic.tuned import TruncationWarning, TunedGenerator
 from tests.writers import ANIMALS, CONTEXT, base, plain_nats, plain_tokens, table, writer
@@ -129,6 +130,30 @@ def test_tables_keep_their_columns_and_index(writers: dict[str, TunedGenerator],
         assert again["completion"].tolist() == out["completion"].tolist()
     talks = writers["messages"].generate(pd.DataFrame({"messages": [TALK, LONG]}), max_new_tokens=3, seed=0)
     assert talks.columns.tolist() == ["messages", "completion", "ended"]
+
+
+@pytest.mark.parametrize("name", ["completion", "sample", "ended"])
+def test_prompts_do_not_vanish_whatever_their_column_is_called(name: str) -> None:
+    tuned = writer("text", table("text").rename(columns={"text": name}), text=name)
+    frame = pd.DataFrame({name: ["The cat", "The dog"], "ended": ["in May", "in June"], "sample": ["a", "b"]})
+    one = tuned.generate(frame, max_new_tokens=2, seed=0)
+    kept = name if name == "sample" else "prompt"
+    assert one[kept].tolist() == frame[name].tolist()
+    assert sorted(one) == sorted({kept, "sample", "completion", "ended"})
+    if name != "sample":
+        assert one["sample"].tolist() == ["a", "b"]  # with one sample a prompt nothing takes its place
+    two = tuned.generate(frame, max_new_tokens=2, seed=0, num_samples=2)
+    assert two["prompt" if name != "text" else name].tolist() == [text for text in frame[name] for _ in range(2)]
+    assert two["sample"].tolist() == [0, 1, 0, 1]
+
+
+def test_a_prompt_may_be_an_array_or_one_message(writers: dict[str, TunedGenerator]) -> None:
+    how = {"max_new_tokens": 3, "temperature": 0}
+    plain, talks = writers["text"], writers["messages"]
+    assert plain.generate(np.array("The cat"), **how) == plain.generate("The cat", **how)
+    assert plain.generate(np.array(["The cat"]), **how).equals(plain.generate(["The cat"], **how))
+    assert talks.generate(TALK[0], **how) == talks.generate(TALK, **how)
+    assert len(talks.predict(TALK[0], **how)) == 1
 
 
 def test_predict_is_always_a_table(writers: dict[str, TunedGenerator]) -> None:
@@ -246,7 +271,10 @@ def test_evaluation_equals_the_metrics_of_the_run(style: str) -> None:
 def test_bare_texts_can_be_evaluated(plain: TunedGenerator, tmp_path: Path) -> None:
     texts = ["The cat is mine.", "Is the dog yours?"]
     expected = plain.evaluate(pd.DataFrame({"text": texts}))
-    assert plain.evaluate(texts) == expected
+    for form in (texts, tuple(texts), pd.Series(texts), np.array(texts), [*texts, None], [None, *texts]):
+        assert plain.evaluate(form, missing="drop") == expected
+    with pytest.raises(DataError, match="data: column 'text' is empty in row 1"):
+        plain.evaluate([texts[0], None])
     assert plain.evaluate("The cat is mine.").tokens == len(plain.tokenizer("The cat is mine.")["input_ids"]) + 1
     (tmp_path / "held.txt").write_text("The cat is mine.", encoding="utf-8")
     assert plain.evaluate(str(tmp_path / "held.txt")) == plain.evaluate("The cat is mine.")
@@ -389,6 +417,27 @@ def test_an_answer_has_no_space_of_the_template_before_it(writers: dict[str, Tun
     assert not answers["completion"].str.startswith(" ").any()
 
 
+def test_nor_is_it_shown_or_a_stop_text(writers: dict[str, TunedGenerator], monkeypatch: pytest.MonkeyPatch) -> None:
+    talks = writers["messages"]
+    forward, words = talks.model.forward, [*talks.tokenizer(" the people of")["input_ids"], END]
+    left: list[int] = []
+
+    def scripted(*args: Any, **named: Any) -> Any:
+        out = forward(*args, **named)
+        out.logits[:] = 0
+        out.logits[..., left.pop(0)] = 9
+        return out
+
+    monkeypatch.setattr(talks.model, "forward", scripted)
+    shown: list[str] = []
+    left[:] = words
+    text = talks.generate("Hi", max_new_tokens=8, temperature=0, on_text=lambda p, s, text: shown.append(text))
+    assert text == shown[-1] == "the people of"
+    assert not any(one.startswith(" ") for one in shown)
+    left[:] = words
+    assert talks.generate("Hi", max_new_tokens=8, temperature=0, stop=" ") == "the"
+
+
 def test_memorised_texts_need_the_training_texts(
     writers: dict[str, TunedGenerator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,6 +456,51 @@ def test_memorised_texts_need_the_training_texts(
     )
     with pytest.raises(DataError, match="the data have no prompt column 'prompt'; theirs are 'text'"):
         loaded.evaluate(table("completion", 3), memorised=pd.DataFrame({"text": ["a"]}))
+    for value in ("yes", 1, None):
+        with pytest.raises(OptionError, match=f"memorised = {value!r}: must be True, False or the training data"):
+            loaded.evaluate(table("completion", 3), memorised=value)
+    for settings, line in (
+        ({"samples": 0}, "samples = 0: must be a whole number from 1 up"),
+        ({"samples": True}, "samples = True: must be"),
+        ({"seed": -1}, "seed = -1"),
+    ):
+        with pytest.raises(OptionError, match=line):
+            writers["completion"].evaluate(table("completion", 3), memorised=True, **settings)
+
+
+def test_what_was_learned_by_heart_is_found() -> None:
+    """A model that writes what it read, with the prompts of its rows too, against the rows themselves."""
+    secret = "My number is 4711 and nobody knows it but me and you."
+    tuned = writer("completion", pd.DataFrame({"prompt": [f"{secret}\n"] * 30, "completion": ["Fine."] * 30}))
+    held = pd.DataFrame({"prompt": ["What?\n"], "completion": ["Nothing of the kind was ever said here."]})
+
+    def recite(model: Any, tokenizer: Any, ids: Any, how: Any, **_: Any) -> list[Continuation]:
+        return [Continuation(number, 0, f"He said: {secret}", 9, "length") for number in range(len(ids))]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(generation, "generate", recite)
+        found = tuned.evaluate(held, memorised=np.True_, samples=np.int64(3)).memorised
+    assert found["kind"].tolist() == ["after a training prompt"] * 3
+    assert found["text"].tolist() == [secret] * 3
+    assert tuned.evaluate(held, memorised=True, samples=2).memorised["characters"].ge(20).all()
+
+
+def test_a_book_is_searched_all_over(plain: TunedGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = " ".join(f"word{number}" for number in range(400))
+    asked: list[str] = []
+
+    def note(texts: list[str], *rest: Any) -> Any:
+        asked.extend(texts)
+        return encode_prompts(texts, *rest)
+
+    monkeypatch.setattr(generation, "encode_prompts", note)
+    plain.evaluate("A text.", memorised=[book], samples=12)
+    pieces = [text for text in asked if text]
+    assert (len(pieces), asked.count("")) == (12, 12)
+    assert pieces[0] == book[:50]
+    places = [book.index(piece) for piece in pieces]
+    assert all(place == 0 or book[place - 1] == " " for place in places)
+    assert len({place // 700 for place in places}) >= 4  # of 5 parts
 
 
 def test_a_style_that_is_lost_is_damage(plain: TunedGenerator, tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def generate(
     on_text: Callable[[int, int, str], None] | None = None,
     check: Callable[[], None] = lambda: None,
     keep_partial: bool = False,
+    lead: str = "",
 ) -> list[Continuation]:
     """Continue every prompt, ``sampling.num_samples`` times each.
 
@@ -173,6 +174,7 @@ def generate(
             grows: no half characters, nothing of a stop text. The last call has the text that is returned.
         check: called before every batch and after every token; may raise to end the work.
         keep_partial: after a ``KeyboardInterrupt`` return what is there instead of raising it.
+        lead: what belongs to the prompt where a continuation begins with it, such as a template's space.
 
     Returns:
         The continuations, all of the first prompt first. With ``keep_partial``, those that an interrupt kept from
@@ -192,7 +194,7 @@ def generate(
             )
     ends = _end_tokens(model, tokenizer)
     rows = [
-        _Row(number, sample, ids, tokenizer, sampling, ends, on_text)
+        _Row(number, sample, ids, tokenizer, sampling, ends, on_text, lead)
         for number, ids in enumerate(prompts)
         for sample in range(sampling.num_samples)
     ]
@@ -245,6 +247,7 @@ class _Row:
     sampling: Sampling
     ends: frozenset[int]
     on_text: Callable[[int, int, str], None] | None
+    lead: str
     tokens: list[int] = field(default_factory=list)
     text: str = ""
     shown: str = ""
@@ -283,6 +286,7 @@ class _Row:
         """
         tokens = self.tokens[:-1] if self.tokens and self.tokens[-1] in self.ends else self.tokens
         text = str(self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)) if tokens else ""
+        text = text.removeprefix(self.lead)
         starts = [start for start in map(text.find, self.sampling.stop) if start >= 0]
         return text[: min(starts, default=None)], bool(starts)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt_magic.data.passages import Passages
+from gpt_magic.data.passages import Passage, Passages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,7 +248,8 @@ def memorised_table(
     """Let a model write, and find what stands word for word in its training texts.
 
     It is prompted with what invites repetition most: the prompts of training rows or, where it was trained on texts,
-    the beginnings of training texts; texts also from nothing. The overlaps of the held-out texts, which the model
+    the beginnings of training texts and, where these are few, pieces from anywhere in them; texts also from nothing.
+    The overlaps of the held-out texts, which the model
     has not seen, stand beside them: set phrases overlap too, and only what is well above them was memorised
     (Carlini et al. 2023, https://arxiv.org/abs/2202.07646).
 
@@ -259,17 +260,19 @@ def memorised_table(
         seed: of the choice of the prompts.
 
     Returns:
-        A row a text that shares 20 characters or more with a training text, longest first: ``kind``, ``characters``
-        and ``words`` of the shared run, ``row`` of the training table that holds it, ``text`` of the run.
+        A row a text that shares 20 characters or more with a training row, its prompt included, longest first:
+        ``kind``, ``characters`` and ``words`` of the shared run, ``row`` of the training table that holds it, ``text``
+        of the run.
     """
     import pandas as pd
 
-    chosen = np.random.default_rng(seed).permutation(len(training))[:samples].tolist()
+    draw = np.random.default_rng(seed)
+    chosen = draw.permutation(len(training))[:samples].tolist()
     passages = list(training.take(chosen).passages)
     if all(passage.begins for passage in passages):
         kinds = {
-            "after the beginning of a training text": write([p.text[:_BEGINNING] for p in passages]),
-            "from nothing": write([""] * len(passages)),
+            "after a piece of a training text": write(_pieces(passages, samples, draw)),
+            "from nothing": write([""] * samples),
         }
     else:
         kinds = {"after a training prompt": write([passage.prompt for passage in passages])}
@@ -284,7 +287,19 @@ def memorised_table(
             "text": overlap.text,
         }
         for kind, texts in kinds.items()
-        for overlap in overlaps(texts, training.learned, training.index)
+        for overlap in overlaps(texts, training.texts, training.index)
     ]
     found.sort(key=lambda row: -row["characters"])
     return pd.DataFrame(found, columns=["kind", "characters", "words", "row", "text"])
+
+
+def _pieces(passages: Sequence[Passage], count: int, draw: np.random.Generator) -> list[str]:
+    """The beginnings of texts, then pieces from anywhere in them, from the beginning of a word on."""
+    found = [passage.text[:_BEGINNING] for passage in passages]
+    lengths = np.array([len(passage.text) for passage in passages])
+    for number in draw.choice(len(passages), count - len(found), p=lengths / lengths.sum()):
+        text = passages[number].text
+        start = int(draw.integers(max(len(text) - _BEGINNING, 1)))
+        start = text.rfind(" ", max(start - _BEGINNING, 0), start + 1) + 1 or start
+        found.append(text[start : start + _BEGINNING])
+    return found

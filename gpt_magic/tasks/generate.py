@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gpt_magic.data.checks import rows
+from gpt_magic.data.checks import NOT_UNICODE, is_unicode, rows
 from gpt_magic.data.passages import Part, Passage, PassageData, Passages, conversation_prompt
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Hidden
-from gpt_magic.errors import DataError, ModelError, listing, plural
+from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural
 from gpt_magic.inference.generation import Sampling, encode_prompts, generate
 from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
@@ -95,13 +95,39 @@ class GenerateTask(Task):
         prompts: list[str] = self.options.samples or []
         if not prompts:
             return ()
-        context = int(model.config.max_position_embeddings)
-        new = min(self.options.sample_tokens, context - 1)
+        new = self.options.sample_tokens
         how = Sampling(max_new_tokens=new, temperature=_TEMPERATURE, top_p=_TOP_P, seed=self.options.seed)
-        passages = [prompt_passage(prompt, self.data.style, "samples") for prompt in prompts]
-        ids, _ = encode_prompt_passages(passages, self.tokenizer, context, new, list(range(len(prompts))))
-        told = generate(model, self.tokenizer, ids, how, check=check)
+        ids, _ = self._samples(int(model.config.max_position_embeddings))
+        told = generate(model, self.tokenizer, ids, how, check=check, lead=lead(self.data.style))
         return tuple((prompts[one.prompt], one.text) for one in told)
+
+    def foresee(self, context: int) -> list[str]:
+        """Whether the option ``samples`` can be continued."""
+        prompts: list[str] = self.options.samples or []
+        if not prompts:
+            return []
+        if self.options.sample_tokens >= context:
+            raise OptionError(
+                f"sample_tokens = {self.options.sample_tokens:,} must be from 1 to {context - 1:,}: "
+                f"the base reads {plural(context, 'token')} at once, the prompt included"
+            )
+        _, cut = self._samples(context)
+        room = context - self.options.sample_tokens
+        if not cut.any():
+            return []
+        return [f"samples: of {plural(int(cut.sum()), 'prompt')} only the last {room:,} tokens are read"]
+
+    def _samples(self, context: int) -> tuple[list[np.ndarray], np.ndarray]:
+        """Token ids of each prompt of the option ``samples``, and which were cut."""
+        prompts: list[str] = self.options.samples or []
+        names = [f"samples[{number}]" for number in range(len(prompts))]
+        for name, prompt in zip(names, prompts, strict=True):
+            if self.data.style == "messages" and prompt and not prompt.strip():
+                raise OptionError(f"{name} = {prompt!r}: there is nothing to answer in it")
+            if not is_unicode(prompt):
+                raise OptionError(f"{name} {NOT_UNICODE}")
+        passages = [prompt_passage(prompt, self.data.style, name) for name, prompt in zip(names, prompts, strict=True)]
+        return encode_prompt_passages(passages, self.tokenizer, context, self.options.sample_tokens, names)
 
     def own(self) -> dict[str, Any]:
         """The style, and the training passages, which the tuned model remembers while it lives and does not save."""
@@ -203,6 +229,11 @@ def _tokens_of_few(
             more = [*more, end] if part.ends else more
             ids, learned = ids + more, learned + [part.learned] * len(more)
         yield ids, learned
+
+
+def lead(style: str) -> str:
+    """What a continuation begins with that is the template's: a space after ``Assistant:``."""
+    return " " if style == "messages" else ""
 
 
 def prompt_passage(prompt: str, style: str, where: str) -> Passage:

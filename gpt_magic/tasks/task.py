@@ -123,6 +123,14 @@ class Task(ABC):
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> Mapping[str, Any]:
         """Metrics of ``rows``, ``loss`` among them; ``check`` may raise to end the work."""
 
+    def foresee(self, context: int) -> list[str]:  # noqa: ARG002
+        """Refuse what cannot be done with a model that reads ``context`` tokens, or say what cannot be done well.
+
+        Raises:
+            OptionError: an option that concerns no row cannot be heeded.
+        """
+        return []
+
     def sample(self, model: Any, check: Check) -> tuple[tuple[str, str], ...]:  # noqa: ARG002
         """(prompt, continuation) pairs that show what was learned; none for most tasks."""
         return ()

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.data.checks import Findings
@@ -15,6 +16,7 @@ from gpt_magic.tuned.base import TruncationWarning, TunedModel
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gpt_magic.inference.generation import Sampling
     from gpt_magic.tasks.evaluation import LanguageEvaluation
 
 _WRITTEN = 200  # tokens of each text that is looked through for what was memorised
@@ -75,8 +77,8 @@ class TunedGenerator(TunedModel):
         Returns:
             For one prompt its continuation, a text, or a list of texts with ``num_samples`` above 1. For several a
             table: the columns of a table, or ``prompt``; then ``sample`` (from 0, with ``num_samples`` above 1),
-            ``completion`` (in the place of a column of this name) and ``ended``
-            (``end of text``, ``stop``, ``length`` or ``interrupted``).
+            ``completion`` and ``ended`` (``end of text``, ``stop``, ``length`` or ``interrupted``), in the place of
+            columns of these names; the prompts' own column is called ``prompt`` if it has one of them.
 
         Raises:
             OptionError: a setting is out of its range.
@@ -85,17 +87,17 @@ class TunedGenerator(TunedModel):
         import pandas as pd
 
         from gpt_magic.inference.generation import Sampling, generate, stop_texts
-        from gpt_magic.tasks.generate import encode_prompt_passages
+        from gpt_magic.tasks.generate import encode_prompt_passages, lead
 
+        prompts = _plain(prompts)
         stops = stop_texts(stop)
         how = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stops, num_samples, seed)
         one = isinstance(prompts, str) or is_conversation(prompts)
-        frame, passages = self._prompts([prompts] if one else prompts)
+        frame, column, passages = self._prompts([prompts] if one else prompts)
         index = list(frame.index)
         ids, cut = encode_prompt_passages(passages, self.tokenizer, self._context, how.max_new_tokens, index)
-        told = generate(self.model, self.tokenizer, ids, how, on_text=on_text, keep_partial=keep_partial)
-        if self.style == "messages":  # the template's space after "Assistant:"
-            told = [replace(piece, text=piece.text.removeprefix(" ")) for piece in told]
+        own = lead(self.style)
+        told = generate(self.model, self.tokenizer, ids, how, on_text=on_text, keep_partial=keep_partial, lead=own)
         if cut.any():
             read = self._context - how.max_new_tokens
             warnings.warn(
@@ -105,9 +107,10 @@ class TunedGenerator(TunedModel):
             )
         if one:
             return told[0].text if num_samples == 1 else [piece.text for piece in told]
-        out = frame.iloc[[piece.prompt for piece in told]].drop(
-            columns=["sample", "completion", "ended"], errors="ignore"
-        )
+        names = [*(["sample"] if num_samples > 1 else []), "completion", "ended"]
+        if column in names:
+            frame = frame.drop(columns="prompt", errors="ignore").rename(columns={column: "prompt"})
+        out = frame.iloc[[piece.prompt for piece in told]].drop(columns=names, errors="ignore")
         if num_samples > 1:
             out["sample"] = [piece.sample for piece in told]
         out["completion"] = pd.Series([piece.text for piece in told], out.index, dtype=object)
@@ -116,6 +119,7 @@ class TunedGenerator(TunedModel):
 
     def predict(self, x: Any, **settings: Any) -> "pd.DataFrame":
         """Continue prompts like `generate`, always as a table; ``settings`` are those of `generate`."""
+        x = _plain(x)
         table: pd.DataFrame = self.generate([x] if isinstance(x, str) or is_conversation(x) else x, **settings)
         return table
 
@@ -125,11 +129,12 @@ class TunedGenerator(TunedModel):
         """How well the model foretells texts it has not seen, and, when asked, how much it repeats of those it has.
 
         Args:
-            data: a table with the columns of the training data, in any form that ``data`` takes; also a text or list
-                of texts, for a model trained on texts.
+            data: a table with the columns of the training data, in any form that ``data`` takes; also a text, or a
+                list, Series or array of texts, for a model trained on texts.
             missing: ``error`` or ``drop`` for rows with nothing in them.
-            memorised: True to write ``samples`` texts and look for their longest verbatim overlaps with the training
-                texts; after `gpt_magic.load`, which has no training texts, the training data instead of True.
+            memorised: True to write ``samples`` texts of each kind (after pieces of training texts and from nothing,
+                or after training prompts) and look for their longest verbatim overlaps with the training rows; after
+                `gpt_magic.load`, which has no training texts, the training data instead of True.
             samples: texts that are written for it.
             seed: of those texts.
 
@@ -137,22 +142,25 @@ class TunedGenerator(TunedModel):
             Loss in nats a token, perplexity, bits per character, tokens; and the overlaps.
 
         Raises:
-            OptionError: ``missing`` is neither, or ``memorised=True`` after loading.
+            OptionError: ``missing`` is neither, ``samples`` or ``seed`` is out of its range, or ``memorised`` is
+                neither True nor data, or True after loading.
             DataError: a column is missing, or a row cannot be used.
         """
+        from gpt_magic.inference.generation import Sampling
         from gpt_magic.tasks.evaluation import LanguageEvaluation
         from gpt_magic.tasks.generate import encode_passages
         from gpt_magic.tasks.language import metrics, total_nats
 
         Options().put("missing", missing)
-        if not isinstance(samples, int) or samples < 1:
+        if isinstance(samples, bool) or not hasattr(samples, "__index__") or samples < 1:
             raise OptionError(f"samples = {short(samples)}: must be a whole number from 1 up")
         training = self._training(memorised)
+        how = Sampling(max_new_tokens=min(_WRITTEN, self._context // 2), temperature=1.0, seed=seed)
         passages = self._passages(data, missing)
         encoded = encode_passages(passages, self.tokenizer, self.max_length)
         nats, tokens = total_nats(self.model, encoded, self.hidden)
         found = metrics(nats, tokens, passages.characters)
-        overlaps = None if training is None else self._memorised(passages, training, samples, seed)
+        overlaps = None if training is None else self._memorised(passages, training, int(samples), how)
         return LanguageEvaluation(
             rows=len(passages),
             loss=found["loss"],
@@ -184,12 +192,10 @@ class TunedGenerator(TunedModel):
     def _context(self) -> int:
         return int(self.model.config.max_position_embeddings)
 
-    def _prompts(self, prompts: Any) -> "tuple[pd.DataFrame, list[Passage]]":
-        """The table to answer with, and what to continue."""
+    def _prompts(self, prompts: Any) -> "tuple[pd.DataFrame, str, list[Passage]]":
+        """The table to answer with, its column of prompts, and what to continue."""
         import pandas as pd
 
-        if hasattr(prompts, "tolist") and not isinstance(prompts, pd.Series):
-            prompts = prompts.tolist()
         rows_of_tables = isinstance(prompts, list | tuple) and bool(prompts) and isinstance(prompts[0], Mapping)
         if isinstance(prompts, list | tuple | pd.Series) and not rows_of_tables:
             if not len(prompts):
@@ -200,7 +206,7 @@ class TunedGenerator(TunedModel):
             frame = read_table(prompts)
             column = self._column(frame, "prompt" if self.style == "completion" else self.style)
         cells = zip(frame.index, frame[column], strict=True)
-        return frame, [self._prompt(value, f"row {row}") for row, value in cells]
+        return frame, column, [self._prompt(value, f"row {row}") for row, value in cells]
 
     def _prompt(self, value: Any, where: str) -> Passage:
         """What to continue for one prompt."""
@@ -213,9 +219,7 @@ class TunedGenerator(TunedModel):
         return prompt_passage(value, self.style, where)
 
     def _passages(self, data: Any, missing: str) -> Passages:
-        if isinstance(data, str) and not _is_path(data):
-            data = [data]
-        frame = read_table(data)
+        frame = read_table(_texts(data))
         if self.style == "text" and list(frame.columns) == ["text"]:  # also a list of texts, which has no column's name
             columns = {"text": "text"}
         else:
@@ -224,39 +228,65 @@ class TunedGenerator(TunedModel):
 
     def _training(self, memorised: Any) -> Passages | None:
         """The training texts to look for overlaps with; None when not asked to."""
+        memorised = _plain(memorised)
         if memorised is False:
             return None
-        if memorised is not True:
-            return self._passages(memorised, "drop")
-        if self.training is None:
-            raise OptionError(
-                "memorised = True: the training texts were not saved with the model; give them, as in memorised=df"
-            )
-        return self.training
+        if memorised is True:
+            if self.training is None:
+                raise OptionError(
+                    "memorised = True: the training texts were not saved with the model; give them, as in memorised=df"
+                )
+            return self.training
+        if (
+            memorised is None
+            or isinstance(memorised, Number)
+            or (isinstance(memorised, str) and not _is_path(memorised))
+        ):
+            raise OptionError(f"memorised = {short(memorised)}: must be True, False or the training data")
+        return self._passages(memorised, "drop")
 
-    def _memorised(self, passages: Passages, training: Passages, samples: int, seed: int) -> "pd.DataFrame":
+    def _memorised(self, passages: Passages, training: Passages, samples: int, how: "Sampling") -> "pd.DataFrame":
         """Verbatim overlaps of generated texts, and of the held-out texts themselves, with the training texts."""
-        from gpt_magic.inference.generation import Sampling, encode_prompts, generate
+        from gpt_magic.inference.generation import encode_prompts, generate
         from gpt_magic.insight.memorisation import memorised_table
-
-        how = Sampling(max_new_tokens=min(_WRITTEN, self._context // 2), temperature=1.0, seed=seed)
 
         def write(prompts: list[str]) -> list[str]:
             numbers = list(range(len(prompts)))
             ids, _ = encode_prompts(prompts, self.tokenizer, self._context, how.max_new_tokens, numbers)
             return [piece.text for piece in generate(self.model, self.tokenizer, ids, how)]
 
-        return memorised_table(write, training, passages, samples, seed)
+        return memorised_table(write, training, passages, samples, how.seed or 0)
 
 
 def is_conversation(value: Any) -> bool:
     """Whether a value is one conversation: a list of ``{"role", "content"}``."""
-    value = value.tolist() if hasattr(value, "tolist") and not hasattr(value, "columns") else value
+    value = _plain(value)
     return (
         isinstance(value, list | tuple)
         and bool(value)
         and all(isinstance(message, Mapping) and "role" in message for message in value)
     )
+
+
+def _plain(value: Any) -> Any:
+    """An array of numpy as a list, or as the text or number that it holds; one message as a conversation."""
+    if hasattr(value, "tolist") and not hasattr(value, "index"):
+        value = value.tolist()
+    return (
+        [value] if isinstance(value, Mapping) and isinstance(value.get("role"), str) and "content" in value else value
+    )
+
+
+def _texts(data: Any) -> Any:
+    """Bare texts, gaps among them, as a table with the column ``text``; anything else as it is."""
+    import pandas as pd
+
+    data = _plain(data)
+    if isinstance(data, str) and not _is_path(data):
+        data = [data]
+    if isinstance(data, list | tuple) and any(isinstance(one, str) for one in data):
+        data = pd.Series(data, dtype=object)
+    return pd.DataFrame({"text": data}) if isinstance(data, pd.Series) else data
 
 
 def _is_path(text: str) -> bool:

@@ -307,7 +307,7 @@ def test_samples_are_asked_as_in_training_and_repeat_themselves() -> None:
     assert [prompt for prompt, _ in first] == ["Whose is the cat?", ""]
     plain, _ = encoded(table("text"), tokenizer, limit=64, sample_tokens=5)
     plain.options.put("samples", ["User: Whose is the cat?\nAssistant:"])
-    assert plain.sample(model, lambda: None)[0][1] == first[0][1]
+    assert plain.sample(model, lambda: None)[0][1] == f" {first[0][1]}"  # without the space of the template
     plain.options.put("samples", None)
     assert plain.sample(model, lambda: None) == ()
 
