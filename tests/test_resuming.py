@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
+from transformers import GPT2LMHeadModel
 
 import gpt_magic
-from gpt_magic import keeping, run_folders, store
+from gpt_magic import fit, keeping, run_folders, store
 from gpt_magic.errors import DataError, ModelError, TrainingError
 from gpt_magic.options import Options
 from gpt_magic.resuming import resumable, resume
@@ -274,19 +276,25 @@ def test_runs_are_removed_when_they_are_old_or_too_many(monkeypatch: pytest.Monk
     assert [(one.name, one.step) for one in resumable()] == [("clf", 5)]
 
 
-@pytest.mark.parametrize("why", ["full", "cut short", "no folder"])
+def no_room(*_: Any, **__: Any) -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def cut_short(_: Any, path: Path) -> None:
+    path.write_bytes(b"half")
+    raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+
+@pytest.mark.parametrize("why", ["full", "cut short", "no base", "no folder"])
 def test_a_run_that_cannot_be_kept_goes_on_and_says_so(why: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(keeping.Keeping, "due", lambda self: not self.problem)
     if why == "full":
         usage = shutil.disk_usage("/")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
     elif why == "cut short":
-
-        def save(_: Any, path: Path) -> None:
-            path.write_bytes(b"half")
-            raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
-
-        monkeypatch.setattr(torch, "save", save)
+        monkeypatch.setattr(torch, "save", cut_short)
+    elif why == "no base":
+        monkeypatch.setattr(GPT2LMHeadModel, "save_pretrained", no_room)
     else:
         cache.write_text("a file")
     run = finished(begun())
@@ -297,6 +305,57 @@ def test_a_run_that_cannot_be_kept_goes_on_and_says_so(why: str, monkeypatch: py
         assert "whose disk has 1.0 MB free; free some, or set the environment variable GPT_MAGIC_CACHE" in said
     assert "to go on" not in dict(run.summary.facts)
     assert resumable() == []
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fails"), [(GPT2LMHeadModel, "save_pretrained", no_room), (torch, "save", cut_short)]
+)
+def test_a_stop_that_cannot_be_kept_hands_the_model_back(
+    where: Any, name: str, fails: Any, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    monkeypatch.setattr(where, name, fails)
+    run = stopped(begun(), 5, monkeypatch)
+    assert (run.error, run.state) == (None, "stopped")
+    assert run.result is not None
+    assert run.result.metrics["steps"] == 5
+    (said,) = run.summary.warnings
+    assert said.startswith("not kept to be resumed: ")
+    assert list((cache / "runs").iterdir()) == []  # what could not be made whole takes no room
+
+
+def test_a_checkpoint_outlives_one_that_fails_after_it(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 2)
+    save = torch.save
+    saved: list[int] = []
+
+    def save_once(state: Any, path: Path) -> None:
+        (cut_short if saved else save)(state, path)
+        saved.append(state["step"])
+
+    monkeypatch.setattr(torch, "save", save_once)
+    run = stopped(begun(), 5, monkeypatch)
+    (said,) = run.summary.warnings
+    assert said.startswith("its last steps are not kept to be resumed: ")
+    assert not list((cache / "runs" / "clf").glob("*.part"))
+    assert [one.step for one in resumable()] == [2]
+    assert "to go on" in dict(run.summary.facts)
+
+
+def test_the_base_and_the_table_need_room_too(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    usage = shutil.disk_usage("/")
+    model, tokenizer = base()
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    monkeypatch.setattr(fit, "checkpoint_bytes", lambda _: 10**6)
+    free = keeping._RESERVE + 10**6 + weights // 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    run = stopped(begun(base=(model, tokenizer)), 5, monkeypatch)
+    (said,) = run.summary.warnings
+    assert said.startswith("not kept to be resumed: it takes about 2.1 MB in")
+    assert not (cache / "runs").exists()
+    free += weights
+    run = stopped(begun(base=(model, tokenizer)), 5, monkeypatch)
+    assert not run.summary.warnings
+    assert [one.step for one in resumable()] == [5]
 
 
 def test_what_no_file_can_hold_is_kept_for_this_kernel_only(monkeypatch: pytest.MonkeyPatch) -> None:
