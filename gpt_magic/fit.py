@@ -116,8 +116,7 @@ class Fit:
             self.recorder(Phase("fitting the baselines"))
             compared, said = task.compare(self.control.stop)
             self.keep(self._result(look, outcome, completed, [*others, *compared], [*warnings, *said]))
-        if self.keeping is not None and outcome.reason in ("done", "early_stop"):
-            self.keeping.end()
+        self._keep_no_longer(outcome)
         if error is not None:
             raise error
 
@@ -272,6 +271,17 @@ class Fit:
             progress=progress,
             hidden=self._hidden,
         )
+
+    def _keep_no_longer(self, outcome: Outcome) -> None:
+        """Leave nothing on the disk of a run that has ended well.
+
+        Raises:
+            StopRequested: nobody waits for its result any longer; what it has learned can still be resumed.
+        """
+        if self.control.left.is_set():
+            raise StopRequested
+        if self.keeping is not None and outcome.reason in ("done", "early_stop"):
+            self.keeping.end()
 
     def _kept_facts(self, outcome: Outcome) -> list[tuple[str, str]]:
         """Where the run was taken up, and how it can be taken up again."""

@@ -133,7 +133,7 @@ class Run:
         self.control.paused.clear()
         if not self.done.is_set():
             return self
-        if self.error is None and not self.control.stop.is_set():
+        if self.state == "done":  # also where a stop came too late to end anything
             raise DataError("the run has ended: there is nothing to resume")
         place = Place(self._cut) if self._cut is not None and self._cut.exists() else None
         return Run(self.options, self.name, self.output, place)
@@ -199,7 +199,7 @@ class Run:
             self.error = in_one_line(failure, "the run failed")
         finally:
             if self.control.left.is_set():
-                self.result = None
+                self.result, self.error = None, self.error or RunAbandoned("left")
             self._let_go()
             with self._lists:
                 self.done.set()

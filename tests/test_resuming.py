@@ -23,6 +23,7 @@ from gpt_magic.errors import DataError, ModelError, TrainingError
 from gpt_magic.options import Options
 from gpt_magic.resuming import resumable, resume
 from gpt_magic.run import Run
+from gpt_magic.tasks import baselines
 from tests.films import base, films
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +175,31 @@ def test_without_a_checkpoint_it_begins_again(monkeypatch: pytest.MonkeyPatch, c
     last = finished(run.resume())
     assert same(whole.result, last.result)
     assert "resumed" not in dict(last.summary.facts)
+
+
+@pytest.mark.parametrize("options", [{"baselines": True}, {"valid_fraction": 0}], ids=["baselines", "last step"])
+def test_a_stop_after_all_is_trained_leaves_nothing_to_resume(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(**options)
+    monkeypatch.setattr(baselines, "tfidf", lambda *_: run.control.stop.set())
+    assert stopped(run, 0 if "baselines" in options else 12, monkeypatch).state == "done"
+    assert run.control.stop.is_set()
+    with pytest.raises(DataError, match="the run has ended: there is nothing to resume"):
+        run.resume()
+
+
+def test_a_run_that_was_left_during_the_baselines_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = finished(begun())
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 4)
+    run = begun(baselines=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "tfidf", lambda *_: run.abandon())
+        finished(run)
+    assert (run.result, run.state) == (None, "stopped")
+    last = finished(run.resume())
+    assert dict(last.summary.facts)["resumed"].startswith("from step 4, ")
+    assert all(map(torch.equal, *(one.result.model.state_dict().values() for one in (whole, last))))
 
 
 def test_a_live_run_can_not_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
