@@ -244,7 +244,7 @@ class Fit:
         ]
         summary = Summary(
             title=prepared.preflight.title,
-            status=_status(outcome),
+            status=_status(outcome, prepared.settings),
             ok=outcome.error is None,
             name=self.output,
             scores=scores,
@@ -344,7 +344,9 @@ def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
     return [metrics[name] for name in task.scores]
 
 
-def _status(outcome: Outcome) -> str:
+def _status(outcome: Outcome, settings: Settings) -> str:
+    """How the run ended, for the card."""
+    at_the_bound = outcome.reason == "done" and settings.open_end and outcome.step == settings.steps
     steps = f"step {outcome.step:,}" + (f" of {outcome.steps:,}" if outcome.steps else "")
     said = {
         "snapshot": f"snapshot at {steps}",
@@ -353,6 +355,8 @@ def _status(outcome: Outcome) -> str:
         "early_stop": f"stopped early at {steps}: no better on the validation rows for long enough",
         "failed": f"failed after {steps}",
     }[outcome.reason]
+    if at_the_bound:
+        said += ", as many as epochs = 'auto' makes at most; more epochs may still do better"
     if outcome.kept_step != outcome.step:
         said += f"; weights of step {outcome.kept_step:,}, which did best on the validation rows"
     if outcome.reason in ("stopped", "failed", "snapshot") and not outcome.metrics:

@@ -239,6 +239,18 @@ def test_early_stop_says_so_and_keeps_the_best(films: pd.DataFrame, monkeypatch:
     )
 
 
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_a_run_that_did_better_up_to_its_last_epoch_says_so(
+    schedule: str, films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt_magic.prepare._MOST_EPOCHS", 3)
+    run = finished(films, epochs="auto", schedule=schedule)
+    assert run.summary.status == (
+        "done: 21 steps, as many as epochs = 'auto' makes at most; more epochs may still do better"
+    )
+    assert run.result.progress.phase == "done"
+
+
 def test_a_pair_and_a_tuned_model_serve_as_base_and_stay_untouched(films: pd.DataFrame) -> None:
     first = finished(films, epochs=6).result
     before = {name: value.clone() for name, value in first.model.state_dict().items()}
