@@ -1,6 +1,7 @@
 """Keeping a run while it goes on, so that it can be taken up where it was cut, also after its kernel was killed."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIRST_SECONDS = 10.0  # of training before the first checkpoint: a shorter run leaves no trace on the disk
-SHARE = 0.005  # of the time that writing may take; the first checkpoint and the later ones each
+_KERNEL_SECONDS = 3 * 3600.0  # that a kernel is taken to live on average
 _BYTES_A_SECOND = 200e6  # of a slow disk, until the first checkpoint has measured it
 _RESERVE = 2**28  # bytes that a disk keeps free
 _PIECE = 10_000  # rows hashed at a time
@@ -106,17 +107,22 @@ class Keeping(Checkpoints):
         super().__init__(self.place.path if self.place is not None else folder(), FIRST_SECONDS)
 
     def due(self) -> bool:
-        """Whether one is worth its time: the first as early as the length of the run allows."""
+        """Whether one is worth its time: the first as early as the length of the run allows.
+
+        Where writing takes ``c`` seconds and a kernel lives ``m``, writing and what a cut loses cost least together
+        every ``sqrt(2 c m)`` seconds (Young 1974, doi 10.1145/361147.361115); a shorter run does best without any.
+        """
         waited = time.monotonic() - self._saved
         if self.problem or waited < self.every:
             return False
         cost = self._cost or self.size / _BYTES_A_SECOND
-        if waited >= cost / SHARE:
+        interval = math.sqrt(2 * cost * _KERNEL_SECONDS)
+        if waited >= interval:
             return True
         if self._cost:
             return False
         left = self.recorder.progress().left
-        return left is not None and cost <= SHARE * (waited + left)
+        return left is not None and waited + left >= interval
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint; where that fails, the run goes on and ``problem`` says why it is not kept."""

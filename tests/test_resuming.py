@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -414,30 +415,70 @@ def test_damaged_folders_are_not_offered_or_one_clear_line(monkeypatch: pytest.M
     assert resumable() == []
 
 
-def test_a_checkpoint_is_worth_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first after ten seconds if the whole run is long enough for it, later ones 200 times their cost apart."""
-    now = [0.0]
-    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    left: list[float | None] = [None]
-    recorder: Any = SimpleNamespace(progress=lambda: SimpleNamespace(left=left[0]))
-    origin: Any = None
-    kept = keeping.Keeping(origin, recorder, size=int(100e6))  # half a second on a slow disk
-    kept._saved = 0.0
-    for seconds, rest, due in (
+@dataclass
+class Clocked:
+    """A run's checkpoints by a clock that is set by hand; each takes ``cost`` seconds once it is written."""
+
+    size: float
+    cost: float
+    left: float | None = None
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        recorder: Any = SimpleNamespace(progress=lambda: SimpleNamespace(left=self.left))
+        origin: Any = None
+        self.kept = keeping.Keeping(origin, recorder, size=int(self.size))
+        self.kept._saved = 0.0
+
+    def due(self, now: float, left: float | None = None) -> bool:
+        self.now, self.left = now, left
+        return self.kept.due()
+
+    def saved(self) -> None:
+        self.kept._saved, self.kept._cost = self.now, self.cost
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def made(*given: Any) -> Clocked:
+        clock = Clocked(*given)
+        monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        return clock
+
+    return made
+
+
+def test_a_checkpoint_is_worth_its_time(clocked: Any) -> None:
+    """Young's interval for a kernel of three hours, a slow disk assumed before the first and measured by it."""
+    clock = clocked(100e6, 0.3)  # 0.5 s at first: every 103.9 s, then every 80.5 s
+    for now, left, due in (
         (9.0, 1e9, False),
         (11.0, 1e9, True),
-        (11.0, 60.0, False),
+        (11.0, 93.0, True),
+        (11.0, 92.8, False),
         (11.0, None, False),
-        (101, None, True),
+        (103.8, None, False),
+        (104.0, None, True),
     ):
-        now[0], left[0] = seconds, rest
-        assert kept.due() is due, (seconds, rest)
-    kept._saved, kept._cost = 101.0, 0.3
-    for seconds, due in ((150.0, False), (160.9, False), (161.1, True)):
-        now[0] = seconds
-        assert kept.due() is due
-    kept.problem = "no"
-    assert not kept.due()
+        assert clock.due(now, left) is due, (now, left)
+    clock.saved()
+    for now, due in ((184.4, False), (184.6, True)):
+        assert clock.due(now, 1e9) is due, now
+    clock.kept.problem = "no"
+    assert not clock.due(1e9)
+
+
+@pytest.mark.parametrize(("open_end", "cost"), [(False, 3.0), (True, 3.0), (True, 10.0)])
+def test_gpt2_loses_minutes_at_most(open_end: bool, cost: float, clocked: Any) -> None:
+    """25 minutes of training 124 million parameters: two gigabytes a checkpoint."""
+    clock, saved = clocked(16 * 124.4e6, cost), [0]
+    for now in range(25 * 60):
+        if clock.due(now, None if open_end else 25 * 60 - now):
+            clock.saved()
+            saved.append(now)
+    assert saved[1] == (464 if open_end else 10)
+    assert max(np.diff([*saved, 25 * 60])) <= 8 * 60
+    assert len(saved[1:]) * cost <= 0.025 * 25 * 60
 
 
 def test_options_with_odd_values_come_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
