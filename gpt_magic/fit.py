@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
-from gpt_magic.engine.job import Hidden, Job, Settings
+from gpt_magic.engine.job import Hidden, Job, Passes, Settings
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
@@ -174,9 +174,12 @@ class Fit:
         """How ``batch_size = "auto"`` cuts the steps, for the report; nothing otherwise."""
         if self.options.batch_size != "auto":
             return []
-        self.recorder(Phase("measuring how many rows at a time are fastest"))
-        why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
-        at_once = job.passes.rows
+        if self.keeping is not None and self.keeping.passes:
+            job.passes, why = Passes(**self.keeping.passes), "as before it was cut"
+        else:
+            self.recorder(Phase("measuring how many rows at a time are fastest"))
+            why = settle_rows_at_once(job, self.control.check)
+        rows, at_once = job.settings.rows_per_step, job.passes.rows
         said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
         if rows % at_once == 0:
             said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"

@@ -91,6 +91,7 @@ class Keeping(Checkpoints):
         recorder: its steps and evaluations go into the checkpoint.
         place: its folder, None before there is one.
         resumed: what the card says where the run was cut before; empty where it was not.
+        passes: how its rows were cut into forward passes then, by the names of `engine.job.Passes`; empty otherwise.
         problem: why it cannot be kept, in one line; empty where it can.
         size: bytes of a checkpoint, as far as one can say.
     """
@@ -99,6 +100,7 @@ class Keeping(Checkpoints):
     recorder: Recorder
     place: Place | None = None
     resumed: str = ""
+    passes: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     size: int = 0
     _cost: float = field(default=0.0, init=False)  # seconds that the last one took
@@ -171,6 +173,7 @@ class Keeping(Checkpoints):
         state = self._read(mmap=True)
         log = {**json.loads(state["log"]["rest"]), "steps": state["log"]["steps"].tolist()}
         self.recorder.restore(log)
+        self.passes = state.get("passes", {})
         when = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
         self.resumed = f"from step {state['step']:,}, kept at {when:%Y-%m-%d %H:%M}"
         if note["versions"] != versions():

@@ -203,6 +203,28 @@ def test_a_run_that_was_left_during_the_baselines_can_be_resumed(monkeypatch: py
     assert all(map(torch.equal, *(one.result.model.state_dict().values() for one in (whole, last))))
 
 
+def test_rows_at_a_time_stay_as_they_were_before_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``batch_size = "auto"`` is not measured again: timings could settle on others, and the card would name those."""
+
+    def settled_on(rows: int, why: str) -> Any:
+        def settle(job: Any, _: Any) -> str:
+            job.passes.rows = rows
+            return why
+
+        return settle
+
+    monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(4, "measured"))
+    whole = finished(begun(batch_size="auto"))
+    run = stopped(begun(batch_size="auto"), 5, monkeypatch)
+    assert dict(run.summary.facts)["batch"].startswith("auto: 16 rows a step, 4 at a time (measured); batch_size = 4")
+    monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(8, "measured again"))
+    last = finished(run.resume())
+    assert dict(last.summary.facts)["batch"] == (
+        "auto: 16 rows a step, 4 at a time (as before it was cut); batch_size = 4, accumulate = 4 makes the same run"
+    )
+    assert same(whole.result, last.result)
+
+
 def test_a_live_run_can_not_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 2)
     run = begun(max_steps=2000)
