@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
-from gpt_magic.engine.job import Hidden, Job, Settings
+from gpt_magic.engine.job import Hidden, Job, Passes, Settings
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
@@ -116,8 +116,7 @@ class Fit:
             self.recorder(Phase("fitting the baselines"))
             compared, said = task.compare(self.control.stop)
             self.keep(self._result(look, outcome, completed, [*others, *compared], [*warnings, *said]))
-        if self.keeping is not None and outcome.reason in ("done", "early_stop"):
-            self.keeping.end()
+        self._keep_no_longer(outcome)
         if error is not None:
             raise error
 
@@ -175,9 +174,12 @@ class Fit:
         """How ``batch_size = "auto"`` cuts the steps, for the report; nothing otherwise."""
         if self.options.batch_size != "auto":
             return []
-        self.recorder(Phase("measuring how many rows at a time are fastest"))
-        why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
-        at_once = job.passes.rows
+        if self.keeping is not None and self.keeping.passes:
+            job.passes, why = Passes(**self.keeping.passes), "as before it was cut"
+        else:
+            self.recorder(Phase("measuring how many rows at a time are fastest"))
+            why = settle_rows_at_once(job, self.control.check)
+        rows, at_once = job.settings.rows_per_step, job.passes.rows
         said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
         if rows % at_once == 0:
             said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
@@ -245,7 +247,7 @@ class Fit:
         ]
         summary = Summary(
             title=prepared.preflight.title,
-            status=_status(outcome),
+            status=_status(outcome, prepared.settings),
             ok=outcome.error is None,
             name=self.output,
             scores=scores,
@@ -272,6 +274,17 @@ class Fit:
             progress=progress,
             hidden=self._hidden,
         )
+
+    def _keep_no_longer(self, outcome: Outcome) -> None:
+        """Leave nothing on the disk of a run that has ended well.
+
+        Raises:
+            StopRequested: nobody waits for its result any longer; what it has learned can still be resumed.
+        """
+        if self.control.left.is_set():
+            raise StopRequested
+        if self.keeping is not None and outcome.reason in ("done", "early_stop"):
+            self.keeping.end()
 
     def _kept_facts(self, outcome: Outcome) -> list[tuple[str, str]]:
         """Where the run was taken up, and how it can be taken up again."""
@@ -334,7 +347,9 @@ def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:
     return [metrics[name] for name in task.scores]
 
 
-def _status(outcome: Outcome) -> str:
+def _status(outcome: Outcome, settings: Settings) -> str:
+    """How the run ended, for the card."""
+    at_the_bound = outcome.reason == "done" and settings.open_end and outcome.step == settings.steps
     steps = f"step {outcome.step:,}" + (f" of {outcome.steps:,}" if outcome.steps else "")
     said = {
         "snapshot": f"snapshot at {steps}",
@@ -343,6 +358,8 @@ def _status(outcome: Outcome) -> str:
         "early_stop": f"stopped early at {steps}: no better on the validation rows for long enough",
         "failed": f"failed after {steps}",
     }[outcome.reason]
+    if at_the_bound:
+        said += ", as many as epochs = 'auto' makes at most; more epochs may still do better"
     if outcome.kept_step != outcome.step:
         said += f"; weights of step {outcome.kept_step:,}, which did best on the validation rows"
     if outcome.reason in ("stopped", "failed", "snapshot") and not outcome.metrics:

@@ -1,6 +1,7 @@
 """Keeping a run while it goes on, so that it can be taken up where it was cut, also after its kernel was killed."""
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIRST_SECONDS = 10.0  # of training before the first checkpoint: a shorter run leaves no trace on the disk
-SHARE = 0.005  # of the time that writing may take; the first checkpoint and the later ones each
+_KERNEL_SECONDS = 3 * 3600.0  # that a kernel is taken to live on average
 _BYTES_A_SECOND = 200e6  # of a slow disk, until the first checkpoint has measured it
 _RESERVE = 2**28  # bytes that a disk keeps free
 _PIECE = 10_000  # rows hashed at a time
@@ -71,6 +72,15 @@ class Origin:
                     parts.append(fingerprint(ragged.lengths(some).tobytes(), ragged.flat(some).tobytes()))
         return fingerprint(*parts)
 
+    @property
+    def size(self) -> int:
+        """About the bytes of what is written once: the base where it is an object, and the tables' columns in use."""
+        base = self.options.base
+        weights = [] if base is None or isinstance(base, str | Path) else _model_and_tokenizer(base)[0].parameters()
+        used = (table[_columns(self.columns, table)] for table in self.tables.values())
+        sizes: list[int] = [weight.numel() * weight.element_size() for weight in weights]
+        return sum(sizes) + sum(int(table.memory_usage(deep=True).sum()) for table in used)
+
 
 @dataclass
 class Keeping(Checkpoints):
@@ -81,6 +91,7 @@ class Keeping(Checkpoints):
         recorder: its steps and evaluations go into the checkpoint.
         place: its folder, None before there is one.
         resumed: what the card says where the run was cut before; empty where it was not.
+        passes: how its rows were cut into forward passes then, by the names of `engine.job.Passes`; empty otherwise.
         problem: why it cannot be kept, in one line; empty where it can.
         size: bytes of a checkpoint, as far as one can say.
     """
@@ -89,6 +100,7 @@ class Keeping(Checkpoints):
     recorder: Recorder
     place: Place | None = None
     resumed: str = ""
+    passes: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     size: int = 0
     _cost: float = field(default=0.0, init=False)  # seconds that the last one took
@@ -97,33 +109,42 @@ class Keeping(Checkpoints):
         super().__init__(self.place.path if self.place is not None else folder(), FIRST_SECONDS)
 
     def due(self) -> bool:
-        """Whether one is worth its time: the first as early as the length of the run allows."""
+        """Whether one is worth its time: the first as early as the length of the run allows.
+
+        Where writing takes ``c`` seconds and a kernel lives ``m``, writing and what a cut loses cost least together
+        every ``sqrt(2 c m)`` seconds (Young 1974, doi 10.1145/361147.361115); a shorter run does best without any.
+        """
         waited = time.monotonic() - self._saved
         if self.problem or waited < self.every:
             return False
         cost = self._cost or self.size / _BYTES_A_SECOND
-        if waited >= cost / SHARE:
+        interval = math.sqrt(2 * cost * _KERNEL_SECONDS)
+        if waited >= interval:
             return True
         if self._cost:
             return False
         left = self.recorder.progress().left
-        return left is not None and cost <= SHARE * (waited + left)
+        return left is not None and waited + left >= interval
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint; where that fails, the run goes on and ``problem`` says why it is not kept."""
-        began = time.monotonic()
         try:
             if self.place is None:
                 self._settle()
-            self._make_room()
+            began = time.monotonic()  # what was written once is no cost of the next
+            self._make_room(self.size)
             log = self.recorder.log()
             steps = torch.tensor(log.pop("steps"), dtype=torch.float64)
             super().save({**state, "log": {"steps": steps, "rest": json.dumps(log, default=_plain)}})
             assert self.place is not None
             self.place.write(step=state["step"], steps=self.recorder.progress().steps)
-        except (OSError, RuntimeError, DataError) as failure:  # torch says RuntimeError of a full disk
-            self.problem = f"not kept to be resumed: {' '.join(str(failure).split())[:300]}"
-        self._cost = max(time.monotonic() - began, 1e-3)
+            self._cost = max(time.monotonic() - began, 1e-3)
+            self.problem = ""
+        except Exception as failure:  # torch, safetensors and Arrow each have their own kind for a full disk
+            what = "its last steps are not kept" if self.kept_in is not None else "not kept"
+            if self.kept_in is None:
+                self.end()
+            self.problem = f"{what} to be resumed: {' '.join(str(failure).split())[:300]}"
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, None when there is none; puts the random numbers back where they were.
@@ -152,6 +173,7 @@ class Keeping(Checkpoints):
         state = self._read(mmap=True)
         log = {**json.loads(state["log"]["rest"]), "steps": state["log"]["steps"].tolist()}
         self.recorder.restore(log)
+        self.passes = state.get("passes", {})
         when = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
         self.resumed = f"from step {state['step']:,}, kept at {when:%Y-%m-%d %H:%M}"
         if note["versions"] != versions():
@@ -174,14 +196,14 @@ class Keeping(Checkpoints):
         return f"{how}; {where}; gpt_magic.cache().clear() deletes it"
 
     def end(self) -> None:
-        """The run ended well: leave nothing."""
+        """Leave nothing: the run ended well, or there is nothing to go on from."""
         if self.place is not None:
             self.place.remove()
             self.place = None
 
     def _settle(self) -> None:
         """Make the folder with all but the checkpoint."""
-        self._make_room()
+        self._make_room(self.size + self.origin.size)
         place = new_place(self.origin.name)
         try:
             self._fill(place)
@@ -221,12 +243,12 @@ class Keeping(Checkpoints):
             steps=0,
         )
 
-    def _make_room(self) -> None:
+    def _make_room(self, need: int) -> None:
         where = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         free = shutil.disk_usage(where).free
-        if free < self.size + _RESERVE:  # the old one stands until the new one does
+        if free < need + _RESERVE:  # the old one stands until the new one does
             raise DataError(
-                f"it takes about {said_bytes(self.size)} in '{self.folder}', whose disk has {said_bytes(free)} free; "
+                f"it takes about {said_bytes(need)} in '{self.folder}', whose disk has {said_bytes(free)} free; "
                 f"free some, or set the environment variable {FOLDER} to a folder on another disk"
             )
 
@@ -261,10 +283,18 @@ def _settled(origin: Origin) -> dict[str, Any]:
 
 
 def _save_base(base: Any, path: Path) -> None:
-    model, tokenizer = (base.model, base.tokenizer) if hasattr(base, "model") and hasattr(base, "tokenizer") else base
+    model, tokenizer = _model_and_tokenizer(base)
     with quiet():
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
+
+
+def _model_and_tokenizer(base: Any) -> tuple[Any, Any]:
+    """Those of a base that is an object: a pair, or what has both, such as a tuned model."""
+    if hasattr(base, "model") and hasattr(base, "tokenizer"):
+        return base.model, base.tokenizer
+    model, tokenizer = base
+    return model, tokenizer
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from gpt_magic.run_folders import Place
 from gpt_magic.summary import Preflight, Summary
 
 if TYPE_CHECKING:
+    import torch
+
     from gpt_magic.keeping import Keeping
     from gpt_magic.tuned import TunedModel
 
@@ -69,6 +72,7 @@ class Run:
         self._place = place
         self._cut: Path | None = None  # the folder to go on from
         self._keeping: Keeping | None = None
+        self._device: torch.device | None = None
         self._waits_for: Run | None = None
         self._takers: list[Callable[[Taken], None]] = []  # who waits for a snapshot
         self._ends: list[Callable[[], None]] = []  # what is to be called at the end
@@ -133,7 +137,7 @@ class Run:
         self.control.paused.clear()
         if not self.done.is_set():
             return self
-        if self.error is None and not self.control.stop.is_set():
+        if self.state == "done":  # also where a stop came too late to end anything
             raise DataError("the run has ended: there is nothing to resume")
         place = Place(self._cut) if self._cut is not None and self._cut.exists() else None
         return Run(self.options, self.name, self.output, place)
@@ -199,7 +203,7 @@ class Run:
             self.error = in_one_line(failure, "the run failed")
         finally:
             if self.control.left.is_set():
-                self.result = None
+                self.result, self.error = None, self.error or RunAbandoned("left")
             self._let_go()
             with self._lists:
                 self.done.set()
@@ -212,12 +216,17 @@ class Run:
                 call()
 
     def _let_go(self) -> None:
-        """Hold neither the rows nor the folder any longer."""
+        """Hold neither the rows nor the folder any longer, nor what a GPU keeps for later."""
         place = self._place if self._keeping is None else self._keeping.place
         if place is not None:
             self._cut = place.path
             place.release()
         self._keeping = None
+        if self._device is not None and self._device.type != "cpu":  # whose heap `kept_heap` gives back
+            from gpt_magic.engine.memory import let_go
+
+            with suppress(RuntimeError):  # a GPU that failed fails at this too
+                let_go(self._device)
 
     def _train(self) -> None:
         from gpt_magic.data.read import check_tables, read_tables
@@ -236,7 +245,7 @@ class Run:
         from gpt_magic.prepare import prepare
 
         prepared = prepare(options, data, self.name, self.recorder, check)
-        self.preflight = prepared.preflight
+        self.preflight, self._device = prepared.preflight, prepared.machine.device
         if options.dry_run:
             return
         origin = Origin(
@@ -270,8 +279,6 @@ class Run:
             Fit(
                 options, prepared, self.recorder, self.control, self._keep, self._hand_out, self.output, self._keeping
             )()
-        if devices:
-            torch.cuda.empty_cache()
 
     def _keep(self, result: "TunedModel") -> None:
         self.result, self.summary = result, result.summary

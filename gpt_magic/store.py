@@ -196,8 +196,11 @@ class Spool:
 
     def drop(self) -> None:
         """Leave nothing of it on the disk."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # it writes the end of the table, which a full disk has no room for
+                self._writer.close()
+            self._writer = None  # an open file would keep its room
         if self._part is not None:
-            self._writer.close()
             _remove(Path(self._part))
 
     def _open(self, schema: Any) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
+from transformers import GPT2LMHeadModel
 
 import gpt_magic
-from gpt_magic import keeping, run_folders, store
+from gpt_magic import fit, keeping, run_folders, store
 from gpt_magic.errors import DataError, ModelError, TrainingError
 from gpt_magic.options import Options
 from gpt_magic.resuming import resumable, resume
 from gpt_magic.run import Run
+from gpt_magic.tasks import baselines
 from tests.films import base, films
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +178,53 @@ def test_without_a_checkpoint_it_begins_again(monkeypatch: pytest.MonkeyPatch, c
     assert "resumed" not in dict(last.summary.facts)
 
 
+@pytest.mark.parametrize("options", [{"baselines": True}, {"valid_fraction": 0}], ids=["baselines", "last step"])
+def test_a_stop_after_all_is_trained_leaves_nothing_to_resume(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(**options)
+    monkeypatch.setattr(baselines, "tfidf", lambda *_: run.control.stop.set())
+    assert stopped(run, 0 if "baselines" in options else 12, monkeypatch).state == "done"
+    assert run.control.stop.is_set()
+    with pytest.raises(DataError, match="the run has ended: there is nothing to resume"):
+        run.resume()
+
+
+def test_a_run_that_was_left_during_the_baselines_can_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = finished(begun())
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 4)
+    run = begun(baselines=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "tfidf", lambda *_: run.abandon())
+        finished(run)
+    assert (run.result, run.state) == (None, "stopped")
+    last = finished(run.resume())
+    assert dict(last.summary.facts)["resumed"].startswith("from step 4, ")
+    assert all(map(torch.equal, *(one.result.model.state_dict().values() for one in (whole, last))))
+
+
+def test_rows_at_a_time_stay_as_they_were_before_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``batch_size = "auto"`` is not measured again: timings could settle on others, and the card would name those."""
+
+    def settled_on(rows: int, why: str) -> Any:
+        def settle(job: Any, _: Any) -> str:
+            job.passes.rows = rows
+            return why
+
+        return settle
+
+    monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(4, "measured"))
+    whole = finished(begun(batch_size="auto"))
+    run = stopped(begun(batch_size="auto"), 5, monkeypatch)
+    assert dict(run.summary.facts)["batch"].startswith("auto: 16 rows a step, 4 at a time (measured); batch_size = 4")
+    monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(8, "measured again"))
+    last = finished(run.resume())
+    assert dict(last.summary.facts)["batch"] == (
+        "auto: 16 rows a step, 4 at a time (as before it was cut); batch_size = 4, accumulate = 4 makes the same run"
+    )
+    assert same(whole.result, last.result)
+
+
 def test_a_live_run_can_not_be_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 2)
     run = begun(max_steps=2000)
@@ -274,19 +325,25 @@ def test_runs_are_removed_when_they_are_old_or_too_many(monkeypatch: pytest.Monk
     assert [(one.name, one.step) for one in resumable()] == [("clf", 5)]
 
 
-@pytest.mark.parametrize("why", ["full", "cut short", "no folder"])
+def no_room(*_: Any, **__: Any) -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def cut_short(_: Any, path: Path) -> None:
+    path.write_bytes(b"half")
+    raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+
+@pytest.mark.parametrize("why", ["full", "cut short", "no base", "no folder"])
 def test_a_run_that_cannot_be_kept_goes_on_and_says_so(why: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(keeping.Keeping, "due", lambda self: not self.problem)
     if why == "full":
         usage = shutil.disk_usage("/")
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**20))
     elif why == "cut short":
-
-        def save(_: Any, path: Path) -> None:
-            path.write_bytes(b"half")
-            raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
-
-        monkeypatch.setattr(torch, "save", save)
+        monkeypatch.setattr(torch, "save", cut_short)
+    elif why == "no base":
+        monkeypatch.setattr(GPT2LMHeadModel, "save_pretrained", no_room)
     else:
         cache.write_text("a file")
     run = finished(begun())
@@ -297,6 +354,57 @@ def test_a_run_that_cannot_be_kept_goes_on_and_says_so(why: str, monkeypatch: py
         assert "whose disk has 1.0 MB free; free some, or set the environment variable GPT_MAGIC_CACHE" in said
     assert "to go on" not in dict(run.summary.facts)
     assert resumable() == []
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "fails"), [(GPT2LMHeadModel, "save_pretrained", no_room), (torch, "save", cut_short)]
+)
+def test_a_stop_that_cannot_be_kept_hands_the_model_back(
+    where: Any, name: str, fails: Any, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    monkeypatch.setattr(where, name, fails)
+    run = stopped(begun(), 5, monkeypatch)
+    assert (run.error, run.state) == (None, "stopped")
+    assert run.result is not None
+    assert run.result.metrics["steps"] == 5
+    (said,) = run.summary.warnings
+    assert said.startswith("not kept to be resumed: ")
+    assert list((cache / "runs").iterdir()) == []  # what could not be made whole takes no room
+
+
+def test_a_checkpoint_outlives_one_that_fails_after_it(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step == 2)
+    save = torch.save
+    saved: list[int] = []
+
+    def save_once(state: Any, path: Path) -> None:
+        (cut_short if saved else save)(state, path)
+        saved.append(state["step"])
+
+    monkeypatch.setattr(torch, "save", save_once)
+    run = stopped(begun(), 5, monkeypatch)
+    (said,) = run.summary.warnings
+    assert said.startswith("its last steps are not kept to be resumed: ")
+    assert not list((cache / "runs" / "clf").glob("*.part"))
+    assert [one.step for one in resumable()] == [2]
+    assert "to go on" in dict(run.summary.facts)
+
+
+def test_the_base_and_the_table_need_room_too(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    usage = shutil.disk_usage("/")
+    model, tokenizer = base()
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    monkeypatch.setattr(fit, "checkpoint_bytes", lambda _: 10**6)
+    free = keeping._RESERVE + 10**6 + weights // 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    run = stopped(begun(base=(model, tokenizer)), 5, monkeypatch)
+    (said,) = run.summary.warnings
+    assert said.startswith("not kept to be resumed: it takes about 2.1 MB in")
+    assert not (cache / "runs").exists()
+    free += weights
+    run = stopped(begun(base=(model, tokenizer)), 5, monkeypatch)
+    assert not run.summary.warnings
+    assert [one.step for one in resumable()] == [5]
 
 
 def test_what_no_file_can_hold_is_kept_for_this_kernel_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,30 +437,70 @@ def test_damaged_folders_are_not_offered_or_one_clear_line(monkeypatch: pytest.M
     assert resumable() == []
 
 
-def test_a_checkpoint_is_worth_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first after ten seconds if the whole run is long enough for it, later ones 200 times their cost apart."""
-    now = [0.0]
-    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    left: list[float | None] = [None]
-    recorder: Any = SimpleNamespace(progress=lambda: SimpleNamespace(left=left[0]))
-    origin: Any = None
-    kept = keeping.Keeping(origin, recorder, size=int(100e6))  # half a second on a slow disk
-    kept._saved = 0.0
-    for seconds, rest, due in (
+@dataclass
+class Clocked:
+    """A run's checkpoints by a clock that is set by hand; each takes ``cost`` seconds once it is written."""
+
+    size: float
+    cost: float
+    left: float | None = None
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        recorder: Any = SimpleNamespace(progress=lambda: SimpleNamespace(left=self.left))
+        origin: Any = None
+        self.kept = keeping.Keeping(origin, recorder, size=int(self.size))
+        self.kept._saved = 0.0
+
+    def due(self, now: float, left: float | None = None) -> bool:
+        self.now, self.left = now, left
+        return self.kept.due()
+
+    def saved(self) -> None:
+        self.kept._saved, self.kept._cost = self.now, self.cost
+
+
+@pytest.fixture
+def clocked(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def made(*given: Any) -> Clocked:
+        clock = Clocked(*given)
+        monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        return clock
+
+    return made
+
+
+def test_a_checkpoint_is_worth_its_time(clocked: Any) -> None:
+    """Young's interval for a kernel of three hours, a slow disk assumed before the first and measured by it."""
+    clock = clocked(100e6, 0.3)  # 0.5 s at first: every 103.9 s, then every 80.5 s
+    for now, left, due in (
         (9.0, 1e9, False),
         (11.0, 1e9, True),
-        (11.0, 60.0, False),
+        (11.0, 93.0, True),
+        (11.0, 92.8, False),
         (11.0, None, False),
-        (101, None, True),
+        (103.8, None, False),
+        (104.0, None, True),
     ):
-        now[0], left[0] = seconds, rest
-        assert kept.due() is due, (seconds, rest)
-    kept._saved, kept._cost = 101.0, 0.3
-    for seconds, due in ((150.0, False), (160.9, False), (161.1, True)):
-        now[0] = seconds
-        assert kept.due() is due
-    kept.problem = "no"
-    assert not kept.due()
+        assert clock.due(now, left) is due, (now, left)
+    clock.saved()
+    for now, due in ((184.4, False), (184.6, True)):
+        assert clock.due(now, 1e9) is due, now
+    clock.kept.problem = "no"
+    assert not clock.due(1e9)
+
+
+@pytest.mark.parametrize(("open_end", "cost"), [(False, 3.0), (True, 3.0), (True, 10.0)])
+def test_gpt2_loses_minutes_at_most(open_end: bool, cost: float, clocked: Any) -> None:
+    """25 minutes of training 124 million parameters: two gigabytes a checkpoint."""
+    clock, saved = clocked(16 * 124.4e6, cost), [0]
+    for now in range(25 * 60):
+        if clock.due(now, None if open_end else 25 * 60 - now):
+            clock.saved()
+            saved.append(now)
+    assert saved[1] == (464 if open_end else 10)
+    assert max(np.diff([*saved, 25 * 60])) <= 8 * 60
+    assert len(saved[1:]) * cost <= 0.025 * 25 * 60
 
 
 def test_options_with_odd_values_come_back_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,10 @@ import re
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,8 +16,11 @@ import pytest
 import torch
 
 import gpt_magic
-from gpt_magic.engine import capture
+from gpt_magic import prepare
+from gpt_magic.engine import capture, memory
+from gpt_magic.engine.events import StopRequested
 from gpt_magic.errors import DataError, RunAbandoned, TrainingError
+from gpt_magic.fit import Fit
 from gpt_magic.options import Options
 from gpt_magic.run import Run
 from gpt_magic.tuned import TruncationWarning
@@ -239,6 +245,18 @@ def test_early_stop_says_so_and_keeps_the_best(films: pd.DataFrame, monkeypatch:
     )
 
 
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_a_run_that_did_better_up_to_its_last_epoch_says_so(
+    schedule: str, films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpt_magic.prepare._MOST_EPOCHS", 3)
+    run = finished(films, epochs="auto", schedule=schedule)
+    assert run.summary.status == (
+        "done: 21 steps, as many as epochs = 'auto' makes at most; more epochs may still do better"
+    )
+    assert run.result.progress.phase == "done"
+
+
 def test_a_pair_and_a_tuned_model_serve_as_base_and_stay_untouched(films: pd.DataFrame) -> None:
     first = finished(films, epochs=6).result
     before = {name: value.clone() for name, value in first.model.state_dict().items()}
@@ -353,6 +371,37 @@ def test_memory_is_given_back_after_runs_and_failures(films: pd.DataFrame) -> No
         assert run.done.wait(60)
         del run
     assert tensors() <= before + 5
+
+
+@pytest.mark.parametrize("ends", [None, StopRequested, RuntimeError])
+def test_a_gpu_gets_its_cache_back_however_a_run_ends(
+    ends: type[Exception] | None, films: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once nothing holds tensors any more, and also where the GPU then fails at that."""
+    held: list[weakref.ref[torch.Tensor]] = []
+    given_back, prepared = [], prepare.prepare
+
+    def on_gpu(*args: Any) -> Any:
+        made = prepared(*args)
+        return replace(made, machine=replace(made.machine, device=torch.device("cuda")))
+
+    def fit(_: Fit) -> None:
+        tensor = torch.zeros(1)
+        held.append(weakref.ref(tensor))
+        if ends is not None:
+            raise ends("CUDA error: an illegal access")
+
+    def let_go(device: torch.device) -> None:
+        given_back.append((device.type, held[0]()))
+        raise RuntimeError("CUDA error: an illegal access")
+
+    monkeypatch.setattr(Fit, "__call__", fit)
+    monkeypatch.setattr(memory, "let_go", let_go)
+    monkeypatch.setattr(torch.random, "fork_rng", lambda _: nullcontext())
+    monkeypatch.setattr(prepare, "prepare", on_gpu)
+    run = finished(films)
+    assert given_back == [("cuda", None)]
+    assert (run.error is None) == (ends is None)
 
 
 def test_an_interrupt_that_the_main_thread_does_not_feel_ends_the_waiting() -> None:

@@ -17,6 +17,7 @@ import gpt_magic
 from gpt_magic import store
 from gpt_magic.errors import DataError
 from gpt_magic.store import find, fingerprint, spool
+from tests.full import FullDisk
 
 
 @pytest.fixture
@@ -152,17 +153,37 @@ def test_a_disk_without_room_is_one_line_before_anything_is_written(
     assert list(folder.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def write(self, _: Any) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("key", ["full", None])
+def test_a_disk_that_fills_up_is_one_line(key: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = FullDisk()
+    monkeypatch.setattr(pa.ipc, "new_file", lambda *_: full)
+    for after in (0, 2, 3):  # at the first piece, in the middle, at what closes the file
+        full.left = after
+        with pytest.raises(DataError, match=r"cannot be written .its disk is full.: set the environment variable"):
+            spool(batches(200), key)
+        assert list(folder.iterdir()) == []
 
-        def close(self) -> None:
-            pass
 
-    monkeypatch.setattr(pa.ipc, "new_file", lambda *_: Full())
-    with pytest.raises(DataError, match=r"cannot be written .its disk is full.: set the environment variable"):
+def test_a_file_that_cannot_be_begun_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pa.ipc, "new_file", full)
+    with pytest.raises(DataError, match="its disk is full"):
         spool(batches(200), "full")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_the_system_cuts_leaves_nothing(folder: Path) -> None:
+    """Arrow's own writer, by a limit of the process on the size of files."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        with pytest.raises(DataError, match="cannot be written"):
+            spool(batches(5000), "cut")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(folder.iterdir()) == []
 
 

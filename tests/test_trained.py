@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -23,6 +24,7 @@ from gpt_magic.models.find import SHIPPED
 from gpt_magic.trained import Learner
 from gpt_magic.tuned import TunedModel
 from tests.films import films
+from tests.full import FullDisk
 from tests.places import places
 from tests.quiz import quiz
 from tests.rhymes import RHYMES
@@ -144,21 +146,28 @@ def test_kept_states_change_nothing(task: str, base: Path, monkeypatch: pytest.M
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_a_disk_that_fills_up_costs_time_alone(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("when", "why"), [("before", "the data need"), ("while it is written", "the cache folder")])
+def test_a_disk_that_fills_up_costs_time_alone(
+    when: str, why: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(store.FOLDER, str(tmp_path))
     monkeypatch.setattr(store, "IN_MEMORY", 1000)
 
     def fill_up_first(*args: Any) -> Any:
-        monkeypatch.setattr(store, "_free", lambda where: 0)
+        if when == "before":
+            monkeypatch.setattr(store, "_free", lambda where: 0)
+        else:
+            monkeypatch.setattr(pa.ipc, "new_file", lambda *_: FullDisk())
         return keep_states(*args)
 
     monkeypatch.setattr("gpt_magic.fit.keep_states", fill_up_first)
     made = finetune("classify", base, "top:1")
     (warning,) = made.summary.warnings
     assert warning.startswith(
-        "what the frozen blocks make of the rows was not kept, so they compute it each time: the data"
+        f"what the frozen blocks make of the rows was not kept, so they compute it each time: {why}"
     )
     assert made.metrics["steps"] == 8
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("task", TASKS)

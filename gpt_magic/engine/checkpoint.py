@@ -36,9 +36,12 @@ class Checkpoints:
         """Write the state beside the last one, then move it into place."""
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.folder / f"{_FILE}.part"
-        torch.save({**state, "random": random_state()}, part)
-        flush(part)
-        part.replace(self.folder / _FILE)
+        try:
+            torch.save({**state, "random": random_state()}, part)
+            flush(part)
+            part.replace(self.folder / _FILE)
+        finally:
+            part.unlink(missing_ok=True)  # half a file, on a disk that is full
         if os.name != "nt":  # which cannot flush a folder
             flush(self.folder)
         self._saved = time.monotonic()

@@ -135,7 +135,7 @@ def _enough(job: Job, keeper: "_Keeper", course: Course, step: int, per_epoch: i
         emit(Planned(course.steps, per_epoch, len(job.train)))
     if not ends:
         emit(Phase(_phase(job.settings, course, keeper, step, per_epoch)))
-    return ends
+    return ends and no_better
 
 
 def _phase(settings: Settings, course: Course, keeper: "_Keeper", step: int, per_epoch: int) -> str:

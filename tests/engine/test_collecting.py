@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from gpt_magic import store
 from gpt_magic.engine import collecting
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.collecting import TokenRow, collect
+from gpt_magic.errors import DataError
+from tests.full import FullDisk
 
 SHAPES = st.sampled_from([(), (2,), (2, 3)])
 LENGTHS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=12)
@@ -114,6 +117,13 @@ def test_a_failure_leaves_nothing_and_the_next_run_makes_it(folder: Path) -> Non
         collect(failing(), "cut")
     assert list(folder.iterdir()) == []
     same(collect(rows, "cut"), rows, np.int64)
+
+
+def test_a_disk_that_fills_up_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pa.ipc, "new_file", lambda *_: FullDisk(left=1))
+    with pytest.raises(DataError, match="its disk is full"):
+        collect(token_rows(0, [(2, 1)] * 10, (), np.int64), "full")
+    assert list(folder.iterdir()) == []
 
 
 def test_names_of_any_kind_are_kept_as_they_are_in_memory_and_as_texts_in_a_file(

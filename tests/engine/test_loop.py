@@ -376,6 +376,7 @@ def distance(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> 
         ("linear", [0.5, 0.6, 0.4, 0.5, 0.6, 0.7], ("done", 30, 15)),  # what came in between was better after all
         ("constant", [0.5, 0.6, 0.7], ("early_stop", 15, 5)),
         ("linear", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], ("done", 30, 30)),  # the bound: the fall begins one epoch before
+        ("constant", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], ("done", 30, 30)),  # which for this one is no reason to stop early
         ("linear", [float("nan")] * 4, ("done", 20, 5)),
     ],
 )

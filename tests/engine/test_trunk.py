@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from gpt_magic.errors import DataError
 from gpt_magic.inference.scoring import score_at, score_last
 from gpt_magic.tasks.labelled import logits
 from gpt_magic.tasks.language import encode, total_nats
+from tests.full import FullDisk
 from tests.tiny import PAD, job, lm_job, random_rows, random_sequences, tiny_gpt2, tiny_lm
 
 STEPS = 30
@@ -185,6 +187,14 @@ def test_a_stop_or_a_full_disk_leaves_nothing(own_cache: Path, monkeypatch: pyte
     monkeypatch.setattr(store, "_free", lambda where: 10)
     with pytest.raises(DataError, match="in the cache folder"):
         keep_states(model, rows, 1)
+    assert not list(own_cache.iterdir())
+
+
+def test_a_disk_that_fills_up_leaves_nothing(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "IN_MEMORY", 1000)
+    monkeypatch.setattr(pa.ipc, "new_file", lambda *_: FullDisk())
+    with pytest.raises(DataError, match="its disk is full"):
+        keep_states(tiny_gpt2(seed=6, n_layer=3), random_rows(200, seed=6), 1)
     assert not list(own_cache.iterdir())
 
 
