@@ -93,8 +93,7 @@ def _rehearsed(
 
     def load() -> Any:
         model = task.load(empty)
-        if learner.lora is None:
-            learner.begin(model)
+        learner.begin(model)
         return model
 
     def work(hidden: Hidden, model: Any) -> Job:
@@ -103,20 +102,10 @@ def _rehearsed(
     valid = rows.valid if len(rows.valid) else None
     for hidden in (hidden_packed, hidden_padded):
         try:
-            need = rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
+            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
         except Exception:  # noqa: S112  # whatever it is, it must not cost the run
             continue
-        return need if learner.lora is None else _with_lora(need, 4 * learner.count)
     return None
-
-
-def _with_lora(need: Need, size: int) -> Need:
-    """What is held when small matrices of ``size`` bytes are trained beside the model, and not the model.
-
-    peft's layers are not rehearsed: a process that built them of tensors without data crashed some time later.
-    """
-    best, state = min(need.best, size), 2 * size
-    return Need(need.weights + size, size, state, best, need.passes)
 
 
 def _fact(need: Need, settings: Settings, free: int | None) -> str:

@@ -14,12 +14,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.allocator import allocated
 from gpt_magic import fit, room
-from gpt_magic.engine import pace
+from gpt_magic.data.read import read_data
+from gpt_magic.engine import loop, pace
+from gpt_magic.engine.events import Control
+from gpt_magic.engine.job import Job
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.rehearsal import Need
 from gpt_magic.errors import RunAbandoned, TrainingError
 from gpt_magic.options import Options
+from gpt_magic.prepare import prepare
 from gpt_magic.run import Run
 from tests.films import base, films
 from tests.kernel import Kernel
@@ -77,6 +82,31 @@ def test_the_preflight_says_what_a_run_will_hold_of_what_is_free(monkeypatch: py
         "passes of up to 16 rows",
     ]
     assert not [line for line in run.preflight.warnings if "memory" in line or "free" in line]
+
+
+@pytest.mark.parametrize("batch", [4, 16])
+@pytest.mark.parametrize("train", ["all", "lora", "top:1"])
+def test_what_is_said_is_what_the_allocator_counts(train: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Need] = []
+    monkeypatch.setattr(room, "_fact", lambda need, *_: said.append(need) or "")
+    shape = base(n_embd=256, n_layer=3)
+    options = Options()
+    options.update({"data": films(), "base": shape, "train": train, "batch_size": batch, "valid_fraction": 0})
+    options.update({"max_steps": 4})
+    made = prepare(options, read_data(options), None, lambda _: None, lambda: None)
+
+    def load() -> Any:
+        model = made.task.load(made.base)
+        made.learner.begin(model)
+        return model
+
+    def work(model: Any) -> None:
+        loop.train(Job(model, made.task.objective, made.train, made.settings, made.machine), lambda _: None, Control())
+
+    models: list[Any] = []
+    weights, _ = allocated(lambda: models.append(load()))
+    _, held = allocated(lambda: work(models[0]))
+    assert said[0].total == pytest.approx(weights + held, rel=0.1)
 
 
 def test_where_it_does_not_fit_the_rows_go_in_smaller_passes_and_the_curve_stays(

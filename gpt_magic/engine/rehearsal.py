@@ -62,7 +62,7 @@ def rehearse(
     """Count what a run holds.
 
     Args:
-        load: makes the model, its weights unread.
+        load: makes the model, its weights unread; on the meta device, as peft makes no layers of fake tensors.
         work: the job of that model.
         device: where it trains.
         valid: what it is evaluated on, ``read_together`` rows in a forward pass; None where it is not, and so keeps no
@@ -73,9 +73,10 @@ def rehearse(
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    with torch.device("meta"):
+        model = load()
     with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
-        with device:
-            model = load()
+        _put_on(model, device)
         weights = held.now
         job = work(model.train())
         rows, several = largest_pass(job)
@@ -109,6 +110,19 @@ def rehearse(
     making, looking = max(step, gradients + update), max(look, copies)
     beside = making + looking if captured else max(making, looking)
     return Need(weights, gradients, state, copies, max(beside - gradients, 0))
+
+
+def _put_on(model: nn.Module, device: torch.device) -> None:
+    """Give the model tensors of the same shapes on ``device``; what was shared stays shared."""
+    made: dict[Tensor, Tensor] = {}
+    for own in (some for module in model.modules() for some in (module._parameters, module._buffers)):
+        for name, old in own.items():
+            if old is None:
+                continue
+            if old not in made:
+                new = torch.empty(old.shape, dtype=old.dtype, device=device)
+                made[old] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+            own[name] = made[old]
 
 
 def _mean_loss(job: Job, rows: Sequence[int], captured: bool) -> Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmarks.allocator import allocated
 from gpt_magic.engine import capture
+from gpt_magic.engine.adapters import Lora, add_adapter
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control
 from gpt_magic.engine.job import Hidden, Job, Passes
@@ -89,6 +90,33 @@ def test_within_ten_percent_of_what_the_allocator_counts(kind: str, hidden: Hidd
     _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
     within_ten_percent(need, weights, held)
     assert state.shape == torch.get_rng_state().shape
+
+
+@pytest.mark.parametrize("kind", ["classify", "language"])
+@pytest.mark.parametrize(("batch", "dropout"), [(4, 0.0), (16, 0.1)])
+def test_small_matrices_beside_the_model_are_counted(batch: int, dropout: float, kind: str) -> None:
+    config = {"n_layer": 3, "n_head": 4, "n_embd": 128, "n_positions": 512, "vocab_size": 3000}
+    rows: Encoded
+    loss: Any
+    if kind == "language":
+        rows, loss = encode(random_sequences(60, seed=1, longest=90), 512), NextToken(config["vocab_size"])
+    else:
+        rows, loss = random_rows(60, seed=1, longest=90), objective()
+    how = settings(steps=4, batch_size=batch)
+
+    def load() -> nn.Module:
+        model: nn.Module = (tiny_lm if kind == "language" else tiny_gpt2)(**config)
+        add_adapter(model, Lora(8, 16, dropout))
+        return model
+
+    def work(model: nn.Module) -> Job:
+        return Job(model, loss, rows, how, Machine(CPU, "fp32", ""))
+
+    need = rehearse(load, work, CPU)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(load()))
+    _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    within_ten_percent(need, weights, held)
 
 
 @pytest.mark.parametrize("seed", range(2))
