@@ -41,16 +41,25 @@ class Room:
 
 
 def plan_room(
-    task: Task, base: Base, learner: Learner, rows: Rows, settings: Settings, machine: Machine, *, auto: bool
+    task: Task,
+    base: Base,
+    learner: Learner,
+    rows: Rows,
+    settings: Settings,
+    machine: Machine,
+    *,
+    auto: bool,
+    trials: bool,
 ) -> Room:
     """Cut a run's steps into passes that fit.
 
     Args:
         auto: whether passes may hold all rows of a step, else ``settings.batch_size``.
+        trials: whether learning rates are tried before the run.
     """
     most = settings.rows_per_step if auto else settings.batch_size
     free = available(machine.device)
-    count = partial(_counted, task, base, learner, rows, machine)
+    count = partial(_counted, task, base, learner, rows, machine, trials)
     planned = replace(settings, rows_at_once=most)
     asked = count(planned)
     if asked is None:
@@ -61,7 +70,8 @@ def plan_room(
         if less is not None and less.total < need.total:  # small passes add to gradients that are there already
             planned, need = tried, less
     warnings = [] if free is None else _warnings(asked, need, planned, most, free, machine)
-    return Room(planned, _fact(need, planned, free), warnings)
+    copied = "best weights" if len(rows.valid) else "weights before the trials"
+    return Room(planned, _fact(need, planned, free, copied), warnings)
 
 
 def _smaller(settings: Settings) -> Settings | None:
@@ -71,14 +81,16 @@ def _smaller(settings: Settings) -> Settings | None:
     return replace(settings, checkpointing="on") if settings.checkpointing == "auto" else None
 
 
-def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+def _counted(
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, trials: bool, settings: Settings
+) -> Need | None:
     """What the run holds, from memory where the same was asked before: a cell is often run again."""
     shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
     used = None if learner.used is None else len(learner.used)
-    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes, used)
+    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, trials, settings, shapes, used)
     key = hashlib.sha256(repr(how).encode()).digest()
     if key not in _SEEN:
-        need = _rehearsed(task, base, learner, rows, machine, settings)
+        need = _rehearsed(task, base, learner, rows, machine, trials, settings)
         if len(_SEEN) == _MOST_SEEN:
             del _SEEN[next(iter(_SEEN))]
         _SEEN[key] = need
@@ -86,7 +98,7 @@ def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Mach
 
 
 def _rehearsed(
-    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, trials: bool, settings: Settings
 ) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
     empty = replace(base, pretrained=False)
@@ -102,13 +114,13 @@ def _rehearsed(
     valid = rows.valid if len(rows.valid) else None
     for hidden in (hidden_packed, hidden_padded):
         try:
-            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
+            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together, trials)
         except Exception:  # noqa: S112  # whatever it is, it must not cost the run
             continue
     return None
 
 
-def _fact(need: Need, settings: Settings, free: int | None) -> str:
+def _fact(need: Need, settings: Settings, free: int | None, copied: str) -> str:
     at_once = plural(settings.rows_at_once, "row")
     if settings.checkpointing == "on":
         at_once += ", blocks computed twice"
@@ -116,7 +128,7 @@ def _fact(need: Need, settings: Settings, free: int | None) -> str:
         "weights": need.weights,
         "gradients": need.gradients,
         "optimizer": need.optimizer,
-        "best weights": need.best,
+        copied: need.best,
         f"passes of up to {at_once}": need.passes,
     }
     of = "" if free is None else f" of {said_bytes(free)} free"

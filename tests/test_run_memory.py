@@ -109,6 +109,14 @@ def test_what_is_said_is_what_the_allocator_counts(train: str, batch: int, monke
     assert said[0].total == pytest.approx(weights + held, rel=0.1)
 
 
+def test_the_weights_that_trials_go_back_to_are_counted() -> None:
+    given = {"dry_run": True, "max_steps": 60, "learning_rate": "auto"}
+    said = fact(finished(**given, valid_fraction=0), "memory")
+    assert "weights before the trials " in said
+    assert "best weights " in fact(finished(**given), "memory")
+    assert said != fact(finished(dry_run=True, max_steps=60, valid_fraction=0), "memory")
+
+
 def test_where_it_does_not_fit_the_rows_go_in_smaller_passes_and_the_curve_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

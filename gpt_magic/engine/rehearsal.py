@@ -36,7 +36,8 @@ class Need:
         weights: parameters and buffers.
         gradients: of the parameters that are trained.
         optimizer: its state.
-        best: the copy of the best weights; 0 where it is kept elsewhere.
+        best: the copy of the best weights, or before the first step of those that trials go back to; 0 where it is
+            kept elsewhere.
         passes: what forward and backward passes, evaluations and the optimizer hold beside these at the worst moment.
     """
 
@@ -58,6 +59,7 @@ def rehearse(
     device: torch.device,
     valid: Encoded | None = None,
     read_together: int = 1,
+    trials: bool = False,
 ) -> Need:
     """Count what a run holds.
 
@@ -67,6 +69,7 @@ def rehearse(
         device: where it trains.
         valid: what it is evaluated on, ``read_together`` rows in a forward pass; None where it is not, and so keeps no
             best weights.
+        trials: whether learning rates are tried before the run.
 
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
@@ -95,7 +98,7 @@ def rehearse(
         state = held.now - weights - gradients
         update = during.bytes - held.now
         optimizer.zero_grad(set_to_none=True)
-        look = copies = 0
+        look, copied = 0, _copy_of(model) if device.type == "cpu" else 0
         if valid is not None:
             reading = replace(job, train=valid)
             reading.passes = Passes(read_together)
@@ -103,13 +106,13 @@ def rehearse(
             before = held.now
             with torch.no_grad(), held.most() as during:
                 pass_losses(reading, _largest(reading, [range(min(len(valid), _WINDOW))]))
-            look = during.bytes - before
-            copies = _copy_of(model) if device.type == "cpu" else 0
+            look = max(during.bytes - before, copied)
     # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
     # the best weights is made and the old one is still there. What is captured keeps its memory between two steps.
-    making, looking = max(step, gradients + update), max(look, copies)
-    beside = making + looking if captured else max(making, looking)
-    return Need(weights, gradients, state, copies, max(beside - gradients, 0))
+    making = max(step, gradients + update)
+    beside = making + look if captured else max(making, look)
+    best = copied if trials or valid is not None else 0
+    return Need(weights, gradients, state, best, max(beside - gradients, 0))
 
 
 def _put_on(model: nn.Module, device: torch.device) -> None:

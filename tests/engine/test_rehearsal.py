@@ -1,5 +1,6 @@
 """What is said of a run's memory before it starts, against what torch's allocator counts when it runs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
 from gpt_magic.engine.step import step_passes
+from gpt_magic.engine.trials import plan_trials, try_rates
 from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import NextToken, encode
 from tests.graphs import CpuGraphs
@@ -193,6 +195,24 @@ def test_evaluations_and_the_best_weights_are_counted() -> None:
         lambda: train(job(made[0], rows, evaluation(made[0]), batch_size=2, steps=40), lambda _: None, Control())
     )
     assert need.best == pytest.approx(weights, rel=0.01)
+    within_ten_percent(need, weights, held)
+
+
+def test_the_weights_that_trials_go_back_to_are_counted() -> None:
+    rows = random_rows(60, seed=1, longest=20)
+    config = {"n_layer": 3, "n_embd": 128, "n_positions": 512, "vocab_size": 3000}
+    need = rehearse(lambda: tiny_gpt2(**config), lambda m: job(m, rows, steps=60), CPU, trials=True)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(tiny_gpt2(**config)))
+
+    def tried_and_trained() -> None:
+        work = job(made[0], rows, steps=60)
+        planned = plan_trials(work.settings, len(rows))
+        assert planned is not None
+        try_rates(work, replace(planned, steps=2), lambda _: None, Control())
+        train(replace(work, settings=settings(steps=2)), lambda _: None, Control())
+
+    _, held = allocated(tried_and_trained)
     within_ten_percent(need, weights, held)
 
 
