@@ -117,7 +117,7 @@ def rehearse(
 
 def _put_on(model: nn.Module, device: torch.device) -> None:
     """Give the model tensors of the same shapes on ``device``; what was shared stays shared."""
-    made: dict[Tensor, Tensor] = {}
+    made: dict[Tensor, Any] = {}
     for own in (some for module in model.modules() for some in (module._parameters, module._buffers)):
         for name, old in own.items():
             if old is None:
