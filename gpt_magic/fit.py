@@ -178,7 +178,7 @@ class Fit:
         self.recorder(Phase("measuring how many rows at a time are fastest"))
         why, rows = settle_rows_at_once(job, self.control.check), job.settings.rows_per_step
         at_once = job.passes.rows
-        said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
+        said = f"auto: {plural(rows, 'row')} a step, at most {at_once} at a time ({why})"
         if rows % at_once == 0:
             said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
         return [("batch", said)]

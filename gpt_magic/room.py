@@ -122,6 +122,9 @@ def _rehearsed(
 
 def _fact(need: Need, settings: Settings, free: int | None, copied: str) -> str:
     at_once = plural(settings.rows_at_once, "row")
+    if need.cut is not None:
+        rows, longest = need.cut
+        at_once = f"{plural(rows, 'row')} of {plural(longest, 'token')}"
     if settings.checkpointing == "on":
         at_once += ", blocks computed twice"
     parts = {

@@ -84,6 +84,12 @@ def test_the_preflight_says_what_a_run_will_hold_of_what_is_free(monkeypatch: py
     assert not [line for line in run.preflight.warnings if "memory" in line or "free" in line]
 
 
+def test_passes_that_long_texts_make_smaller_are_said() -> None:
+    long = films().assign(review=lambda table: table["review"] + " and so on" * 300)
+    run = finished(dry_run=True, data=long, base=base(n_positions=512), device="cpu")
+    assert "passes of up to 4 rows of 512 tokens " in fact(run, "memory")
+
+
 @pytest.mark.parametrize("batch", [4, 16])
 @pytest.mark.parametrize("train", ["all", "lora", "top:1"])
 def test_what_is_said_is_what_the_allocator_counts(train: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +186,7 @@ def test_auto_keeps_the_rows_of_a_step_and_says_how_to_make_the_same_run(monkeyp
     monkeypatch.setattr(pace, "_KNOWN", {})
     first, again = (finished(batch_size="auto", accumulate=2, max_steps=6, dropout=0.1) for _ in range(2))
     said = fact(first, "batch")
-    assert said.startswith("auto: 32 rows a step, ")
+    assert said.startswith("auto: 32 rows a step, at most ")
     assert "as measured before" in fact(again, "batch")
     _, _, how = said.partition("; ")
     pinned = {name: int(value) for name, value in (pair.split(" = ") for pair in how.split(" makes")[0].split(", "))}
@@ -194,7 +200,8 @@ def test_auto_keeps_the_rows_of_a_step_and_says_how_to_make_the_same_run(monkeyp
 
 def test_auto_does_not_measure_what_is_over_soon() -> None:
     assert fact(finished(batch_size="auto", max_steps=3), "batch") == (
-        "auto: 16 rows a step, 16 at a time (as many as fit); batch_size = 16, accumulate = 1 makes the same run"
+        "auto: 16 rows a step, at most 16 at a time (as many as fit); "
+        "batch_size = 16, accumulate = 1 makes the same run"
     )
 
 

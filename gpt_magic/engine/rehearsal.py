@@ -39,6 +39,8 @@ class Need:
         best: the copy of the best weights, or before the first step of those that trials go back to; 0 where it is
             kept elsewhere.
         passes: what forward and backward passes, evaluations and the optimizer hold beside these at the worst moment.
+        cut: rows of the largest pass of a step and tokens of its longest row, where limits keep it below the rows that
+            were asked for; else None.
     """
 
     weights: int
@@ -46,6 +48,7 @@ class Need:
     optimizer: int
     best: int
     passes: int
+    cut: tuple[int, int] | None = None
 
     @property
     def total(self) -> int:
@@ -82,7 +85,7 @@ def rehearse(
         _put_on(model, device)
         weights = held.now
         job = work(model.train())
-        rows, several = largest_pass(job)
+        rows, several, ended = largest_pass(job)
         learned = [weight for _, weight in trained(model)]
         gradients = sum(weight.numel() * weight.element_size() for weight in learned)
         optimizer = build_optimizer(job.settings.optimizer, model, job.settings.learning_rate, 0.0)
@@ -105,14 +108,16 @@ def rehearse(
             model.eval()
             before = held.now
             with torch.no_grad(), held.most() as during:
-                pass_losses(reading, _largest(reading, [range(min(len(valid), _WINDOW))]))
+                largest, _ = _largest(reading, [range(min(len(valid), _WINDOW))], limited=True)
+                pass_losses(reading, largest)
             look = max(during.bytes - before, copied)
     # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
     # the best weights is made and the old one is still there. What is captured keeps its memory between two steps.
     making = max(step, gradients + update)
     beside = making + look if captured else max(making, look)
     best = copied if trials or valid is not None else 0
-    return Need(weights, gradients, state, best, max(beside - gradients, 0))
+    cut = (len(rows), int(job.train.lengths()[rows].max())) if ended else None
+    return Need(weights, gradients, state, best, max(beside - gradients, 0), cut)
 
 
 def _put_on(model: nn.Module, device: torch.device) -> None:
@@ -135,11 +140,15 @@ def _mean_loss(job: Job, rows: Sequence[int], captured: bool) -> Tensor:
     return filled_loss(job, size, read.to(job.machine.device))
 
 
-def largest_pass(job: Job) -> tuple[list[int], bool]:
-    """The rows of the run's largest forward pass, as far as one can say, and whether its step has others."""
+def largest_pass(job: Job) -> tuple[list[int], bool, bool]:
+    """The rows of the run's largest forward pass, as far as one can say.
+
+    Returns:
+        The rows; whether its step, or another that is as heavy, has others; whether limits keep it from taking more.
+    """
     steps = heavy_steps(job)
-    rows = _largest(job, steps)
-    return rows, any(len(step) > len(rows) for step in steps)
+    rows, followed = _largest(job, steps)
+    return rows, any(len(step) > len(rows) for step in steps), followed and len(rows) < job.passes.rows
 
 
 def heavy_steps(job: Job, most: int = 200) -> list[list[int]]:
@@ -156,10 +165,12 @@ def heavy_steps(job: Job, most: int = 200) -> list[list[int]]:
     return [rows for _, rows in found[:most]]
 
 
-def _largest(job: Job, steps: Sequence[Sequence[int]]) -> list[int]:
+def _largest(job: Job, steps: Sequence[Sequence[int]], *, limited: bool = False) -> tuple[list[int], bool]:
+    """The rows of the largest pass of some steps, and whether others follow it in its step."""
     lengths, costs = job.train.lengths(), _row_costs(job)
-    passes = (rows for step in steps for rows in step_passes(job, step, lengths))
-    return max(passes, key=lambda rows: float(costs[rows].sum()))
+    cuts = (step_passes(job, step, lengths, limited=limited) for step in steps)
+    passes = ((rows, number < len(cut)) for cut in cuts for number, rows in enumerate(cut, 1))
+    return max(passes, key=lambda found: float(costs[found[0]].sum()))
 
 
 def _row_costs(job: Job) -> np.ndarray:

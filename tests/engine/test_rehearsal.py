@@ -247,10 +247,11 @@ def test_the_largest_pass_of_the_whole_plan_is_found(seed: int) -> None:
     lengths = rows.lengths()
     steps = list(plan(len(rows), work.settings.rows_per_step, 150, work.settings.seed))
     passes = [some for step in steps for some in step_passes(work, step, lengths)]
-    found, several = largest_pass(work)
+    found, several, ended = largest_pass(work)
     most = max(lengths[some].sum() for some in passes)
     assert lengths[found].sum() == pytest.approx(most, rel=0.05)
     assert several == (work.settings.accumulate > 1)
+    assert not ended
     assert {tuple(sorted(step)) for step in heavy_steps(work)} <= {tuple(sorted(step)) for step in steps}
 
 
