@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks.allocator import allocated
 from gpt_magic import fit, room
 from gpt_magic.data.read import read_data
-from gpt_magic.engine import loop, pace
+from gpt_magic.engine import loop, pace, trunk
 from gpt_magic.engine.events import Control
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.packing import hidden_packed
@@ -215,6 +215,31 @@ def test_a_run_that_runs_out_of_memory_goes_on_and_its_card_says_so(monkeypatch:
     assert run.error is None
     assert "memory ran out at step 1: since then 4 rows at a time; the gradients are the same" in run.summary.warnings
     np.testing.assert_allclose(run.result.history["loss"], whole.result.history["loss"], atol=1e-5)
+
+
+@pytest.mark.parametrize("train", ["all", "top:1"])
+def test_evaluations_that_run_out_of_memory_go_on_and_the_card_says_so(
+    train: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = {"base": base(n_layer=2), "train": train, "max_steps": 6, "dropout": 0.0, "precision": "fp32"}
+    whole = finished(**shape)
+
+    def narrow(real: Any) -> Any:
+        def hidden(model: nn.Module, ids: Sequence[np.ndarray], *how: Any, **more: Any) -> Any:
+            if len(ids) > 5 and not model.training:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return real(model, ids, *how, **more)
+
+        return hidden
+
+    monkeypatch.setattr(fit, "hidden_packed", narrow(fit.hidden_packed))
+    monkeypatch.setattr(fit, "hidden_from", narrow(fit.hidden_from))
+    monkeypatch.setattr(trunk, "_below", narrow(trunk._below))
+    run = finished(**shape)
+    assert run.error is None
+    (said,) = [line for line in run.summary.warnings if "memory" in line]
+    assert said.startswith("memory ran out in an evaluation: since then it reads at most ")
+    assert run.result.metrics["loss"] == pytest.approx(whole.result.metrics["loss"], abs=1e-5)
 
 
 def test_memory_that_is_never_enough_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
