@@ -27,25 +27,31 @@ SHAPES = {
     "nano": {"n_layer": 6, "n_embd": 256, "n_head": 4, "n_positions": 1024, "vocab_size": 8192},
     "gpt2": {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
 }
-# task, most tokens of a row, batch, dropout, checkpointing
+# task, what is trained, most tokens of a row, batch, dropout, checkpointing
 CELLS = [
-    ("nano", "classify", 48, 16, 0.0, "off"),
-    ("nano", "classify", 224, 16, 0.1, "off"),
-    ("nano", "complete", 224, 16, 0.0, "off"),
-    ("nano", "classify", 1000, 8, 0.0, "on"),
-    ("gpt2", "classify", 48, 16, 0.0, "off"),
-    ("gpt2", "classify", 48, 16, 0.1, "off"),
-    ("gpt2", "classify", 224, 4, 0.0, "on"),
-    ("gpt2", "complete", 48, 16, 0.1, "off"),
+    ("nano", "classify", "all", 48, 16, 0.0, "off"),
+    ("nano", "classify", "all", 224, 16, 0.1, "off"),
+    ("nano", "complete", "all", 224, 16, 0.0, "off"),
+    ("nano", "classify", "all", 1000, 8, 0.0, "on"),
+    ("nano", "classify", "lora", 48, 4, 0.0, "off"),
+    ("nano", "classify", "lora", 224, 16, 0.1, "off"),
+    ("gpt2", "classify", "all", 48, 16, 0.0, "off"),
+    ("gpt2", "classify", "all", 48, 16, 0.1, "off"),
+    ("gpt2", "classify", "all", 224, 4, 0.0, "on"),
+    ("gpt2", "complete", "all", 48, 16, 0.1, "off"),
+    ("gpt2", "classify", "lora", 48, 16, 0.0, "off"),
 ]
-STEPS = 2
+STEPS, RANK = 2, 8
 
 
-def cell(shape: str, kind: str, longest: int, batch: int, dropout: float, checkpointing: str, folder: str) -> None:
+def cell(
+    shape: str, kind: str, part: str, longest: int, batch: int, dropout: float, checkpointing: str, folder: str
+) -> None:
     """One cell in this process; prints its figures as JSON."""
     import torch
 
     from benchmarks.allocator import allocated
+    from gpt_magic.engine.adapters import Lora, add_adapter
     from gpt_magic.engine.events import Control
     from gpt_magic.engine.job import Job, Settings
     from gpt_magic.engine.loop import train
@@ -63,13 +69,19 @@ def cell(shape: str, kind: str, longest: int, batch: int, dropout: float, checkp
             leave_out_unused(model, used)
         return Job(model, objective, rows, settings, choose_machine("cpu", "fp32"))
 
-    need = rehearse(lambda: load(shape, kind, dropout), work, torch.device("cpu"))
+    def begun() -> Any:
+        model = load(shape, kind, dropout)
+        if part == "lora":
+            add_adapter(model, Lora(RANK, 2 * RANK, 0.0))
+        return model
+
+    need = rehearse(begun, work, torch.device("cpu"))
     made: list[Any] = []
-    weights, _ = allocated(lambda: made.append(load(shape, kind, dropout)))
+    weights, _ = allocated(lambda: made.append(begun()))
     _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
     made.clear()
     found = {"said": need.total, "measured": weights + held, "passes": need.passes, "trainer": None}
-    if checkpointing == "off":
+    if checkpointing == "off" and part == "all":
         model = load(shape, kind, dropout)
         found["trainer"] = weights + allocated(lambda: trainer(model, rows, kind, batch, folder))[1]
     print(json.dumps(found))
@@ -142,15 +154,26 @@ def measure(values: tuple[Any, ...], folder: str) -> dict[str, Any]:
 
 
 def show(cells: list[dict[str, Any]]) -> str:
-    head = ["model", "task", "longest", "batch", "dropout", "blocks twice", "said, MB", "measured, MB", "ratio"]
+    head = [
+        "model",
+        "task",
+        "trained",
+        "longest",
+        "batch",
+        "dropout",
+        "blocks twice",
+        "said, MB",
+        "measured, MB",
+        "ratio",
+    ]
     head += ["Trainer, MB", "ours / Trainer"]
     rows = []
     for found in cells:
-        shape, kind, longest, batch, dropout, checkpointing = found["cell"]
+        shape, kind, part, longest, batch, dropout, checkpointing = found["cell"]
         theirs = found["trainer"]
         rows.append(
             [
-                *map(str, (shape, kind, longest, batch, dropout, {"on": "yes", "off": "no"}[checkpointing])),
+                *map(str, (shape, kind, part, longest, batch, dropout, {"on": "yes", "off": "no"}[checkpointing])),
                 f"{found['said'] / 1e6:,.0f}",
                 f"{found['measured'] / 1e6:,.0f}",
                 f"{found['said'] / found['measured']:.3f}",

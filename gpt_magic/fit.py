@@ -7,12 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gpt_magic.engine.batching import Encoded
-from gpt_magic.engine.events import Control, Evaluated, Phase, Sampled, StopRequested
+from gpt_magic.engine.events import Control, Emit, Evaluated, Phase, Sampled, StopRequested
 from gpt_magic.engine.job import Hidden, Job, Passes, Settings
 from gpt_magic.engine.loop import Outcome, train
 from gpt_magic.engine.pace import settle_rows_at_once
 from gpt_magic.engine.packing import fits_packed, hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.splitting import told_of_splits
 from gpt_magic.engine.trials import try_rates
 from gpt_magic.engine.trunk import hidden_from, keep_states
 from gpt_magic.errors import DataError, GptMagicError, in_one_line, plural
@@ -70,7 +71,9 @@ class Fit:
         self._hidden = hidden
         frozen = prepared.learner.begin(model)
         read, machine = self._read(model, hidden), prepared.machine
-        look = _Look(model, task, prepared.tokenizer, read.valid, machine, read.valid_hidden, self.control.check)
+        look = _Look(
+            model, task, prepared.tokenizer, read.valid, machine, read.valid_hidden, self.control.check, self.recorder
+        )
         samples = bool(options.samples) and task.heeds("samples")
         goes_on, spent = self._take_up(model)
         self._began -= spent
@@ -138,7 +141,7 @@ class Fit:
                 done = before + some
                 self.recorder(Phase(f"reading the rows with the frozen blocks, {done:,} of {total:,}"))
 
-            with prepared.machine.autocast(training=False):
+            with prepared.machine.autocast(training=False), told_of_splits(model, self.recorder):
                 return keep_states(model, rows, blocks, self.control.check, told)
 
         onward = partial(hidden_from, blocks=blocks)
@@ -180,7 +183,7 @@ class Fit:
             self.recorder(Phase("measuring how many rows at a time are fastest"))
             why = settle_rows_at_once(job, self.control.check)
         rows, at_once = job.settings.rows_per_step, job.passes.rows
-        said = f"auto: {plural(rows, 'row')} a step, {at_once} at a time ({why})"
+        said = f"auto: {plural(rows, 'row')} a step, at most {at_once} at a time ({why})"
         if rows % at_once == 0:
             said += f"; batch_size = {at_once}, accumulate = {rows // at_once} makes the same run"
         return [("batch", said)]
@@ -322,10 +325,11 @@ class _Look:
     machine: Machine
     hidden: Hidden
     check: Callable[[], None]
+    emit: Emit
 
     def evaluate(self) -> Mapping[str, Any]:
         """The task's metrics of the validation rows."""
-        with self.machine.autocast(training=False):
+        with self.machine.autocast(training=False), told_of_splits(self.model, self.emit):
             return self.task.evaluate(self.model, self.rows, self.hidden, self.check)
 
     def sample(self) -> tuple[tuple[str, str], ...]:
@@ -335,7 +339,7 @@ class _Look:
     def complete(self) -> Completed:
         """What the task settles once the weights are; what goes wrong in it must not cost the model."""
         try:
-            with self.machine.autocast(training=False):
+            with self.machine.autocast(training=False), told_of_splits(self.model, self.emit):
                 return self.task.complete(self.model, self.rows, self.hidden)
         except Exception as failure:
             why = f"{type(failure).__name__}: {' '.join(str(failure).split())}"

@@ -101,9 +101,6 @@ def prepare(
     settings = settle(options, len(rows.train), float(rate))
     repeated = settings.steps > steps_per_epoch(len(rows.train), settings.rows_per_step)
     learner, learner_facts = plan_learner(learner, skeleton(task, base), rows.train, rows.valid, repeated)
-    emit(Phase("counting memory"))
-    room = plan_room(task, base, learner, rows, settings, machine, auto=options.batch_size == "auto")
-    settings = room.settings
     if options.learning_rate == "auto":
         trials = plan_trials(settings, len(rows.train))
         if trials is not None:
@@ -113,6 +110,10 @@ def prepare(
                 f"learning_rate = 'auto' needs {LEAST_ROWS} training rows and a run of {LEAST_RUN} steps: the default "
                 "is used"
             ]
+    emit(Phase("counting memory"))
+    auto = options.batch_size == "auto"
+    room = plan_room(task, base, learner, rows, settings, machine, auto=auto, trials=trials is not None)
+    settings = room.settings
     preflight = Preflight(
         title=f"{task.name} · {base.name} · {name or describe(options.data)}",
         facts=[

@@ -41,16 +41,25 @@ class Room:
 
 
 def plan_room(
-    task: Task, base: Base, learner: Learner, rows: Rows, settings: Settings, machine: Machine, *, auto: bool
+    task: Task,
+    base: Base,
+    learner: Learner,
+    rows: Rows,
+    settings: Settings,
+    machine: Machine,
+    *,
+    auto: bool,
+    trials: bool,
 ) -> Room:
     """Cut a run's steps into passes that fit.
 
     Args:
         auto: whether passes may hold all rows of a step, else ``settings.batch_size``.
+        trials: whether learning rates are tried before the run.
     """
     most = settings.rows_per_step if auto else settings.batch_size
     free = available(machine.device)
-    count = partial(_counted, task, base, learner, rows, machine)
+    count = partial(_counted, task, base, learner, rows, machine, trials)
     planned = replace(settings, rows_at_once=most)
     asked = count(planned)
     if asked is None:
@@ -61,7 +70,8 @@ def plan_room(
         if less is not None and less.total < need.total:  # small passes add to gradients that are there already
             planned, need = tried, less
     warnings = [] if free is None else _warnings(asked, need, planned, most, free, machine)
-    return Room(planned, _fact(need, planned, free), warnings)
+    copied = "best weights" if len(rows.valid) else "weights before the trials"
+    return Room(planned, _fact(need, planned, free, copied), warnings)
 
 
 def _smaller(settings: Settings) -> Settings | None:
@@ -71,14 +81,16 @@ def _smaller(settings: Settings) -> Settings | None:
     return replace(settings, checkpointing="on") if settings.checkpointing == "auto" else None
 
 
-def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings) -> Need | None:
+def _counted(
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, trials: bool, settings: Settings
+) -> Need | None:
     """What the run holds, from memory where the same was asked before: a cell is often run again."""
     shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
     used = None if learner.used is None else len(learner.used)
-    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, settings, shapes, used)
+    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, trials, settings, shapes, used)
     key = hashlib.sha256(repr(how).encode()).digest()
     if key not in _SEEN:
-        need = _rehearsed(task, base, learner, rows, machine, settings)
+        need = _rehearsed(task, base, learner, rows, machine, trials, settings)
         if len(_SEEN) == _MOST_SEEN:
             del _SEEN[next(iter(_SEEN))]
         _SEEN[key] = need
@@ -86,15 +98,14 @@ def _counted(task: Task, base: Base, learner: Learner, rows: Rows, machine: Mach
 
 
 def _rehearsed(
-    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, settings: Settings
+    task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, trials: bool, settings: Settings
 ) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
     empty = replace(base, pretrained=False)
 
     def load() -> Any:
         model = task.load(empty)
-        if learner.lora is None:
-            learner.begin(model)
+        learner.begin(model)
         return model
 
     def work(hidden: Hidden, model: Any) -> Job:
@@ -103,31 +114,24 @@ def _rehearsed(
     valid = rows.valid if len(rows.valid) else None
     for hidden in (hidden_packed, hidden_padded):
         try:
-            need = rehearse(load, partial(work, hidden), machine.device, valid, task.read_together)
+            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together, trials)
         except Exception:  # noqa: S112  # whatever it is, it must not cost the run
             continue
-        return need if learner.lora is None else _with_lora(need, 4 * learner.count)
     return None
 
 
-def _with_lora(need: Need, size: int) -> Need:
-    """What is held when small matrices of ``size`` bytes are trained beside the model, and not the model.
-
-    peft's layers are not rehearsed: a process that built them of tensors without data crashed some time later.
-    """
-    best, state = min(need.best, size), 2 * size
-    return Need(need.weights + size, size, state, best, need.passes)
-
-
-def _fact(need: Need, settings: Settings, free: int | None) -> str:
+def _fact(need: Need, settings: Settings, free: int | None, copied: str) -> str:
     at_once = plural(settings.rows_at_once, "row")
+    if need.cut is not None:
+        rows, longest = need.cut
+        at_once = f"{plural(rows, 'row')} of {plural(longest, 'token')}"
     if settings.checkpointing == "on":
         at_once += ", blocks computed twice"
     parts = {
         "weights": need.weights,
         "gradients": need.gradients,
         "optimizer": need.optimizer,
-        "best weights": need.best,
+        copied: need.best,
         f"passes of up to {at_once}": need.passes,
     }
     of = "" if free is None else f" of {said_bytes(free)} free"

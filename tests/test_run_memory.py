@@ -14,12 +14,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.allocator import allocated
 from gpt_magic import fit, room
-from gpt_magic.engine import pace
+from gpt_magic.data.read import read_data
+from gpt_magic.engine import loop, pace, trunk
+from gpt_magic.engine.events import Control
+from gpt_magic.engine.job import Job
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.rehearsal import Need
 from gpt_magic.errors import RunAbandoned, TrainingError
 from gpt_magic.options import Options
+from gpt_magic.prepare import prepare
 from gpt_magic.run import Run
 from tests.films import base, films
 from tests.kernel import Kernel
@@ -77,6 +82,45 @@ def test_the_preflight_says_what_a_run_will_hold_of_what_is_free(monkeypatch: py
         "passes of up to 16 rows",
     ]
     assert not [line for line in run.preflight.warnings if "memory" in line or "free" in line]
+
+
+def test_passes_that_long_texts_make_smaller_are_said() -> None:
+    long = films().assign(review=lambda table: table["review"] + " and so on" * 300)
+    run = finished(dry_run=True, data=long, base=base(n_positions=512), device="cpu")
+    assert "passes of up to 4 rows of 512 tokens " in fact(run, "memory")
+
+
+@pytest.mark.parametrize("batch", [4, 16])
+@pytest.mark.parametrize("train", ["all", "lora", "top:1"])
+def test_what_is_said_is_what_the_allocator_counts(train: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Need] = []
+    monkeypatch.setattr(room, "_fact", lambda need, *_: said.append(need) or "")
+    shape = base(n_embd=256, n_layer=3)
+    options = Options()
+    options.update({"data": films(), "base": shape, "train": train, "batch_size": batch, "valid_fraction": 0})
+    options.update({"max_steps": 4})
+    made = prepare(options, read_data(options), None, lambda _: None, lambda: None)
+
+    def load() -> Any:
+        model = made.task.load(made.base)
+        made.learner.begin(model)
+        return model
+
+    def work(model: Any) -> None:
+        loop.train(Job(model, made.task.objective, made.train, made.settings, made.machine), lambda _: None, Control())
+
+    models: list[Any] = []
+    weights, _ = allocated(lambda: models.append(load()))
+    _, held = allocated(lambda: work(models[0]))
+    assert said[0].total == pytest.approx(weights + held, rel=0.1)
+
+
+def test_the_weights_that_trials_go_back_to_are_counted() -> None:
+    given = {"dry_run": True, "max_steps": 60, "learning_rate": "auto"}
+    said = fact(finished(**given, valid_fraction=0), "memory")
+    assert "weights before the trials " in said
+    assert "best weights " in fact(finished(**given), "memory")
+    assert said != fact(finished(dry_run=True, max_steps=60, valid_fraction=0), "memory")
 
 
 def test_where_it_does_not_fit_the_rows_go_in_smaller_passes_and_the_curve_stays(
@@ -142,7 +186,7 @@ def test_auto_keeps_the_rows_of_a_step_and_says_how_to_make_the_same_run(monkeyp
     monkeypatch.setattr(pace, "_KNOWN", {})
     first, again = (finished(batch_size="auto", accumulate=2, max_steps=6, dropout=0.1) for _ in range(2))
     said = fact(first, "batch")
-    assert said.startswith("auto: 32 rows a step, ")
+    assert said.startswith("auto: 32 rows a step, at most ")
     assert "as measured before" in fact(again, "batch")
     _, _, how = said.partition("; ")
     pinned = {name: int(value) for name, value in (pair.split(" = ") for pair in how.split(" makes")[0].split(", "))}
@@ -156,7 +200,8 @@ def test_auto_keeps_the_rows_of_a_step_and_says_how_to_make_the_same_run(monkeyp
 
 def test_auto_does_not_measure_what_is_over_soon() -> None:
     assert fact(finished(batch_size="auto", max_steps=3), "batch") == (
-        "auto: 16 rows a step, 16 at a time (as many as fit); batch_size = 16, accumulate = 1 makes the same run"
+        "auto: 16 rows a step, at most 16 at a time (as many as fit); "
+        "batch_size = 16, accumulate = 1 makes the same run"
     )
 
 
@@ -170,6 +215,31 @@ def test_a_run_that_runs_out_of_memory_goes_on_and_its_card_says_so(monkeypatch:
     assert run.error is None
     assert "memory ran out at step 1: since then 4 rows at a time; the gradients are the same" in run.summary.warnings
     np.testing.assert_allclose(run.result.history["loss"], whole.result.history["loss"], atol=1e-5)
+
+
+@pytest.mark.parametrize("train", ["all", "top:1"])
+def test_evaluations_that_run_out_of_memory_go_on_and_the_card_says_so(
+    train: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = {"base": base(n_layer=2), "train": train, "max_steps": 6, "dropout": 0.0, "precision": "fp32"}
+    whole = finished(**shape)
+
+    def narrow(real: Any) -> Any:
+        def hidden(model: nn.Module, ids: Sequence[np.ndarray], *how: Any, **more: Any) -> Any:
+            if len(ids) > 5 and not model.training:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return real(model, ids, *how, **more)
+
+        return hidden
+
+    monkeypatch.setattr(fit, "hidden_packed", narrow(fit.hidden_packed))
+    monkeypatch.setattr(fit, "hidden_from", narrow(fit.hidden_from))
+    monkeypatch.setattr(trunk, "_below", narrow(trunk._below))
+    run = finished(**shape)
+    assert run.error is None
+    (said,) = [line for line in run.summary.warnings if "memory" in line]
+    assert said.startswith("memory ran out in an evaluation: since then it reads at most ")
+    assert run.result.metrics["loss"] == pytest.approx(whole.result.metrics["loss"], abs=1e-5)
 
 
 def test_memory_that_is_never_enough_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ ATTENTION_AREA = 2**20
 # Numbers that a head computes in one forward pass: 512 MB of logits in float32, and as much for their gradients.
 HEAD_OUTPUTS = 2**27
 
+_COUNTABLE = 2**31 - 1  # numbers of one tensor, which all kernels of a GPU can count
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -84,7 +86,12 @@ def in_pairs(items: Iterable[T]) -> Iterator[tuple[T, T | None]]:
 
 
 def forward_passes(
-    rows: Sequence[int], lengths: np.ndarray, batch_size: int, outputs: np.ndarray | None = None
+    rows: Sequence[int],
+    lengths: np.ndarray,
+    batch_size: int,
+    outputs: np.ndarray | None = None,
+    *,
+    limited: bool = True,
 ) -> list[list[int]]:
     """Cut a step's rows into forward passes of at most ``batch_size`` rows of like lengths.
 
@@ -95,15 +102,19 @@ def forward_passes(
         rows: numbers of the rows.
         lengths: tokens of every row that there is, not only of ``rows``.
         outputs: numbers that the head computes for each of ``rows``, ``(rows,)``; None where they are few.
+        limited: whether a pass keeps to `ATTENTION_AREA` and `HEAD_OUTPUTS`. Where not, what is beyond the area is cut
+            only before rows less than half as long as the longest, beside which they would be filler (`static`).
     """
+    most = HEAD_OUTPUTS if limited else _COUNTABLE
     passes: list[list[int]] = []
     taken = 0  # outputs of the pass that is being filled
     order = np.argsort(-lengths[np.asarray(rows, dtype=np.int64)], kind="stable")
     for place in order.tolist():
         row, more = int(rows[place]), 0 if outputs is None else int(outputs[place])
-        full = not passes or len(passes[-1]) == batch_size or taken + more > HEAD_OUTPUTS
+        full = not passes or len(passes[-1]) == batch_size or taken + more > most
         # Sorted from the longest: the first row of a pass sets the length of its area.
-        if full or _area(passes[-1], lengths) > ATTENTION_AREA:
+        apart = limited or full or 2 * lengths[row] < lengths[passes[-1][0]]
+        if full or (apart and _area(passes[-1], lengths) > ATTENTION_AREA):
             passes.append([])
             taken = 0
         passes[-1].append(row)

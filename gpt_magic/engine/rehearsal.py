@@ -36,8 +36,11 @@ class Need:
         weights: parameters and buffers.
         gradients: of the parameters that are trained.
         optimizer: its state.
-        best: the copy of the best weights; 0 where it is kept elsewhere.
+        best: the copy of the best weights, or before the first step of those that trials go back to; 0 where it is
+            kept elsewhere.
         passes: what forward and backward passes, evaluations and the optimizer hold beside these at the worst moment.
+        cut: rows of the largest pass of a step and tokens of its longest row, where limits keep it below the rows that
+            were asked for; else None.
     """
 
     weights: int
@@ -45,6 +48,7 @@ class Need:
     optimizer: int
     best: int
     passes: int
+    cut: tuple[int, int] | None = None
 
     @property
     def total(self) -> int:
@@ -58,27 +62,30 @@ def rehearse(
     device: torch.device,
     valid: Encoded | None = None,
     read_together: int = 1,
+    trials: bool = False,
 ) -> Need:
     """Count what a run holds.
 
     Args:
-        load: makes the model, its weights unread.
+        load: makes the model, its weights unread; on the meta device, as peft makes no layers of fake tensors.
         work: the job of that model.
         device: where it trains.
         valid: what it is evaluated on, ``read_together`` rows in a forward pass; None where it is not, and so keeps no
             best weights.
+        trials: whether learning rates are tried before the run.
 
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    with torch.device("meta"):
+        model = load()
     with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
-        with device:
-            model = load()
+        _put_on(model, device)
         weights = held.now
         job = work(model.train())
-        rows, several = largest_pass(job)
+        rows, several, ended = largest_pass(job)
         learned = [weight for _, weight in trained(model)]
         gradients = sum(weight.numel() * weight.element_size() for weight in learned)
         optimizer = build_optimizer(job.settings.optimizer, model, job.settings.learning_rate, 0.0)
@@ -94,21 +101,36 @@ def rehearse(
         state = held.now - weights - gradients
         update = during.bytes - held.now
         optimizer.zero_grad(set_to_none=True)
-        look = copies = 0
+        look, copied = 0, _copy_of(model) if device.type == "cpu" else 0
         if valid is not None:
             reading = replace(job, train=valid)
             reading.passes = Passes(read_together)
             model.eval()
             before = held.now
             with torch.no_grad(), held.most() as during:
-                pass_losses(reading, _largest(reading, [range(min(len(valid), _WINDOW))]))
-            look = during.bytes - before
-            copies = _copy_of(model) if device.type == "cpu" else 0
+                largest, _ = _largest(reading, [range(min(len(valid), _WINDOW))], limited=True)
+                pass_losses(reading, largest)
+            look = max(during.bytes - before, copied)
     # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
     # the best weights is made and the old one is still there. What is captured keeps its memory between two steps.
-    making, looking = max(step, gradients + update), max(look, copies)
-    beside = making + looking if captured else max(making, looking)
-    return Need(weights, gradients, state, copies, max(beside - gradients, 0))
+    making = max(step, gradients + update)
+    beside = making + look if captured else max(making, look)
+    best = copied if trials or valid is not None else 0
+    cut = (len(rows), int(job.train.lengths()[rows].max())) if ended else None
+    return Need(weights, gradients, state, best, max(beside - gradients, 0), cut)
+
+
+def _put_on(model: nn.Module, device: torch.device) -> None:
+    """Give the model tensors of the same shapes on ``device``; what was shared stays shared."""
+    made: dict[Tensor, Any] = {}
+    for own in (some for module in model.modules() for some in (module._parameters, module._buffers)):
+        for name, old in own.items():
+            if old is None:
+                continue
+            if old not in made:
+                new = torch.empty(old.shape, dtype=old.dtype, device=device)
+                made[old] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+            own[name] = made[old]
 
 
 def _mean_loss(job: Job, rows: Sequence[int], captured: bool) -> Tensor:
@@ -118,11 +140,15 @@ def _mean_loss(job: Job, rows: Sequence[int], captured: bool) -> Tensor:
     return filled_loss(job, size, read.to(job.machine.device))
 
 
-def largest_pass(job: Job) -> tuple[list[int], bool]:
-    """The rows of the run's largest forward pass, as far as one can say, and whether its step has others."""
+def largest_pass(job: Job) -> tuple[list[int], bool, bool]:
+    """The rows of the run's largest forward pass, as far as one can say.
+
+    Returns:
+        The rows; whether its step, or another that is as heavy, has others; whether limits keep it from taking more.
+    """
     steps = heavy_steps(job)
-    rows = _largest(job, steps)
-    return rows, any(len(step) > len(rows) for step in steps)
+    rows, followed = _largest(job, steps)
+    return rows, any(len(step) > len(rows) for step in steps), followed and len(rows) < job.passes.rows
 
 
 def heavy_steps(job: Job, most: int = 200) -> list[list[int]]:
@@ -139,10 +165,12 @@ def heavy_steps(job: Job, most: int = 200) -> list[list[int]]:
     return [rows for _, rows in found[:most]]
 
 
-def _largest(job: Job, steps: Sequence[Sequence[int]]) -> list[int]:
+def _largest(job: Job, steps: Sequence[Sequence[int]], *, limited: bool = False) -> tuple[list[int], bool]:
+    """The rows of the largest pass of some steps, and whether others follow it in its step."""
     lengths, costs = job.train.lengths(), _row_costs(job)
-    passes = (rows for step in steps for rows in step_passes(job, step, lengths))
-    return max(passes, key=lambda rows: float(costs[rows].sum()))
+    cuts = (step_passes(job, step, lengths, limited=limited) for step in steps)
+    passes = ((rows, number < len(cut)) for cut in cuts for number, rows in enumerate(cut, 1))
+    return max(passes, key=lambda found: float(costs[found[0]].sum()))
 
 
 def _row_costs(job: Job) -> np.ndarray:

@@ -107,10 +107,19 @@ def accumulate_gradients(
         _make_smaller(job, cut, step, said)
 
 
-def step_passes(job: Job, rows: Sequence[int], lengths: np.ndarray) -> list[list[int]]:
-    """The forward passes of one step's rows."""
+def step_passes(job: Job, rows: Sequence[int], lengths: np.ndarray, *, limited: bool = False) -> list[list[int]]:
+    """The forward passes of one step's rows.
+
+    On a CPU, where small passes stay in its cache, they are limited as those of evaluations are. On a CUDA GPU fused
+    attention keeps no area and the pre-flight has counted what fits (not yet measured there). An Apple GPU keeps the
+    area, and refuses a tensor of more than 4 GB.
+
+    Args:
+        limited: whether they are limited on any device, see `forward_passes`.
+    """
     scored = np.fromiter((len(job.train.scored[row]) for row in rows), dtype=np.int64, count=len(rows))
-    return forward_passes(rows, lengths, job.passes.rows, scored * job.objective.outputs)
+    limited = limited or job.machine.device.type != "cuda"
+    return forward_passes(rows, lengths, job.passes.rows, scored * job.objective.outputs, limited=limited)
 
 
 def pass_losses(job: Job, rows: Sequence[int]) -> Tensor:

@@ -226,7 +226,7 @@ def _left_as_it_was(job: Job) -> Iterator["_Back"]:
 class _Back:
     def __init__(self, job: Job) -> None:
         self.model, self.random, self.training = job.model, random_state(), job.model.training
-        self.weights = {name: value.detach().clone() for name, value in trained(job.model)}
+        self.weights = {name: value.detach().to("cpu", copy=True) for name, value in trained(job.model)}
 
     def __call__(self) -> None:
         put_back(self.model, self.weights)

@@ -19,6 +19,7 @@ from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.layout import Queries
 from gpt_magic.engine.packing import FEW, arranged, gpt2_at, gpt2_embedded, is_gpt2, packing, places
 from gpt_magic.engine.ragged import from_lists, to_lists
+from gpt_magic.engine.splitting import in_passes
 
 _ROWS_A_PASS = 64
 _PIECE = 2**26  # bytes of states that are held before they are written
@@ -73,12 +74,14 @@ def keep_states(
 
     lengths, width = rows.lengths(), int(model.config.hidden_size)
 
+    def read(some: list[int]) -> list[np.ndarray]:
+        return _below(model, [rows.ids[row] for row in some], blocks)
+
     def batches() -> Iterator[Any]:
         for some in _pieces(lengths, _PIECE // (4 * width)):
             made: list[np.ndarray] = [np.empty(0)] * len(some)
-            for together in forward_passes(some, lengths, _ROWS_A_PASS):
-                check()
-                found = _below(model, [rows.ids[row] for row in together], blocks)
+            cut = forward_passes(some, lengths, _ROWS_A_PASS)
+            for together, found in in_passes(model, cut, lengths, read, check):
                 for row, states in zip(together, found, strict=True):
                     # A copy: a part of the states would keep all of them in memory.
                     made[row - some.start] = states if blocks else states[rows.scored[row]].copy()

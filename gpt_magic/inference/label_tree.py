@@ -16,6 +16,7 @@ from gpt_magic.engine.batching import forward_passes
 from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.packing import arranged, hidden_packed, packing
+from gpt_magic.engine.splitting import in_passes
 
 _ROWS_A_PASS = 256
 
@@ -93,15 +94,18 @@ def score_labels(
     lengths = np.fromiter(map(len, prompts), dtype=np.int64, count=len(prompts)) + len(tree.tokens)
     outputs = np.full(len(prompts), (1 + len(tree.tokens)) * head.weight.shape[0])
     scores = np.zeros((len(prompts), len(tree.sequences)), dtype=np.float32)
-    read = hidden_tree if hidden is hidden_packed else _one_by_one(hidden)
+    states = hidden_tree if hidden is hidden_packed else _one_by_one(hidden)
+
+    def read(rows: list[int]) -> np.ndarray:
+        return _sums(head(states(model, [prompts[row] for row in rows], tree)).float(), tree, len(rows))
+
+    cut = forward_passes(range(len(prompts)), lengths, _ROWS_A_PASS, outputs)
     training = model.training
     model.eval()
     try:
         with torch.inference_mode():
-            for rows in forward_passes(range(len(prompts)), lengths, _ROWS_A_PASS, outputs):
-                check()
-                states = read(model, [prompts[row] for row in rows], tree)
-                scores[rows] = _sums(head(states).float(), tree, len(rows))
+            for rows, sums in in_passes(model, cut, lengths, read, check):
+                scores[rows] = sums
     finally:
         model.train(training)
     return scores

@@ -10,6 +10,7 @@ from gpt_magic.engine.batching import forward_passes, windows
 from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.engine.ragged import lengths
+from gpt_magic.engine.splitting import in_passes
 
 ROWS_A_PASS = 256
 _WINDOW = 16_384  # rows among which those of like lengths are looked for
@@ -80,13 +81,15 @@ def _outputs(
     """Numbers of rows, and the outputs at the positions ``at`` of each, one after another, ``(scored, outputs)``."""
     tokens = lengths(ids)
     passes = (rows for window in windows(len(ids), _WINDOW) for rows in forward_passes(window, tokens, ROWS_A_PASS))
+
+    def read(rows: list[int]) -> np.ndarray:
+        with torch.inference_mode():
+            out: np.ndarray = head(model, hidden(model, [ids[row] for row in rows], at(rows))).float().cpu().numpy()
+        return out
+
     training = model.training
     model.eval()
     try:
-        for rows in passes:
-            check()
-            with torch.inference_mode():
-                out = head(model, hidden(model, [ids[row] for row in rows], at(rows))).float().cpu().numpy()
-            yield rows, out
+        yield from in_passes(model, passes, tokens, read, check)
     finally:
         model.train(training)

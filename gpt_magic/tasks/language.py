@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gpt_magic.engine.batching import Encoded, forward_passes, windows
 from gpt_magic.engine.collecting import collect
 from gpt_magic.engine.job import Hidden
+from gpt_magic.engine.splitting import in_passes
 
 ROWS_A_PASS = 64
 _WINDOW = 16_384  # rows among which those of like lengths are looked for
@@ -107,15 +108,18 @@ def row_nats(
         for window in windows(len(encoded), _WINDOW)
         for rows in forward_passes(window, lengths, ROWS_A_PASS, scored[window.start : window.stop] * objective.outputs)
     )
+
+    def read(rows: list[int]) -> np.ndarray:
+        states = hidden(model, [encoded.ids[r] for r in rows], [encoded.scored[r] for r in rows])
+        expected = torch.from_numpy(np.concatenate([encoded.targets[r] for r in rows])).to(device)
+        losses: np.ndarray = objective.losses(model, states, expected).double().cpu().numpy()
+        return losses
+
     training, nats = model.training, np.zeros(len(encoded))
     model.eval()
     try:
         with torch.inference_mode():
-            for rows in passes:
-                check()
-                states = hidden(model, [encoded.ids[r] for r in rows], [encoded.scored[r] for r in rows])
-                expected = torch.from_numpy(np.concatenate([encoded.targets[r] for r in rows])).to(device)
-                losses = objective.losses(model, states, expected).double().cpu().numpy()
+            for rows, losses in in_passes(model, passes, lengths, read, check):
                 nats[rows] = np.add.reduceat(losses, np.cumsum(scored[rows]) - scored[rows])
     finally:
         model.train(training)

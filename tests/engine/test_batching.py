@@ -1,13 +1,20 @@
 """Which rows meet: every epoch sees all, every pass stays within its limits."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gpt_magic.engine import batching
 from gpt_magic.engine.batching import ATTENTION_AREA, epoch_order, forward_passes, plan
+from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.step import step_passes
+from tests.tiny import job, random_rows, tiny_gpt2
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 200), st.integers(0, 2**32 - 1))
@@ -60,6 +67,31 @@ def test_the_head_limit_takes_as_many_rows_as_fit(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(batching, "HEAD_OUTPUTS", 100)
     passes = forward_passes(range(5), np.full(5, 8), 16, np.array([50, 50, 10, 300, 20]))
     assert passes == [[0, 1], [2], [3], [4]]
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=50), st.integers(1, 20))
+@hypothesis_settings(max_examples=50)
+def test_without_limits_passes_are_cut_only_where_rows_are_half_as_long(lengths: list[int], batch_size: int) -> None:
+    own, order = np.array(lengths), range(len(lengths))
+    passes = forward_passes(order, own, batch_size, 10**6 * own, limited=False)
+    assert sorted(row for rows in passes for row in rows) == list(order)
+    assert len(passes) <= len(forward_passes(order, own, batch_size, 10**6 * own))
+    for rows, after in pairwise(passes):
+        assert len(rows) == batch_size or 2 * own[after[0]] < own[rows[0]] or own[[*rows, after[0]]].sum() > 2147
+    for rows in passes:
+        assert 1 <= len(rows) <= batch_size
+        shortest, longest = own[rows].min(), own[rows].max()
+        assert 2 * shortest >= longest or len(rows) * longest**2 <= ATTENTION_AREA
+
+
+def test_long_rows_of_a_step_go_together_on_a_gpu_alone() -> None:
+    rows = random_rows(16, seed=1)
+    rows = replace(rows, ids=[np.zeros(512, dtype=np.int32)] * 16)
+    sizes = {}
+    for device in ("cpu", "mps", "cuda"):
+        work = replace(job(tiny_gpt2(), rows, batch_size=16), machine=Machine(torch.device(device), "fp32", ""))
+        sizes[device] = [len(some) for some in step_passes(work, range(16), rows.lengths())]
+    assert sizes == {"cpu": [4] * 4, "mps": [4] * 4, "cuda": [16]}
 
 
 def test_order_differs_between_epochs_and_seeds() -> None:

@@ -1,5 +1,6 @@
 """What is said of a run's memory before it starts, against what torch's allocator counts when it runs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from benchmarks.allocator import allocated
 from gpt_magic.engine import capture
+from gpt_magic.engine.adapters import Lora, add_adapter
 from gpt_magic.engine.batching import Encoded, plan
 from gpt_magic.engine.events import Control
 from gpt_magic.engine.job import Hidden, Job, Passes
@@ -17,6 +19,7 @@ from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
 from gpt_magic.engine.step import step_passes
+from gpt_magic.engine.trials import plan_trials, try_rates
 from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import NextToken, encode
 from tests.graphs import CpuGraphs
@@ -89,6 +92,33 @@ def test_within_ten_percent_of_what_the_allocator_counts(kind: str, hidden: Hidd
     _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
     within_ten_percent(need, weights, held)
     assert state.shape == torch.get_rng_state().shape
+
+
+@pytest.mark.parametrize("kind", ["classify", "language"])
+@pytest.mark.parametrize(("batch", "dropout"), [(4, 0.0), (16, 0.1)])
+def test_small_matrices_beside_the_model_are_counted(batch: int, dropout: float, kind: str) -> None:
+    config = {"n_layer": 3, "n_head": 4, "n_embd": 128, "n_positions": 512, "vocab_size": 3000}
+    rows: Encoded
+    loss: Any
+    if kind == "language":
+        rows, loss = encode(random_sequences(60, seed=1, longest=90), 512), NextToken(config["vocab_size"])
+    else:
+        rows, loss = random_rows(60, seed=1, longest=90), objective()
+    how = settings(steps=4, batch_size=batch)
+
+    def load() -> nn.Module:
+        model: nn.Module = (tiny_lm if kind == "language" else tiny_gpt2)(**config)
+        add_adapter(model, Lora(8, 16, dropout))
+        return model
+
+    def work(model: nn.Module) -> Job:
+        return Job(model, loss, rows, how, Machine(CPU, "fp32", ""))
+
+    need = rehearse(load, work, CPU)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(load()))
+    _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    within_ten_percent(need, weights, held)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -168,6 +198,24 @@ def test_evaluations_and_the_best_weights_are_counted() -> None:
     within_ten_percent(need, weights, held)
 
 
+def test_the_weights_that_trials_go_back_to_are_counted() -> None:
+    rows = random_rows(60, seed=1, longest=20)
+    config = {"n_layer": 3, "n_embd": 128, "n_positions": 512, "vocab_size": 3000}
+    need = rehearse(lambda: tiny_gpt2(**config), lambda m: job(m, rows, steps=60), CPU, trials=True)
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(tiny_gpt2(**config)))
+
+    def tried_and_trained() -> None:
+        work = job(made[0], rows, steps=60)
+        planned = plan_trials(work.settings, len(rows))
+        assert planned is not None
+        try_rates(work, replace(planned, steps=2), lambda _: None, Control())
+        train(replace(work, settings=settings(steps=2)), lambda _: None, Control())
+
+    _, held = allocated(tried_and_trained)
+    within_ten_percent(need, weights, held)
+
+
 def test_nothing_is_computed_and_nothing_drawn() -> None:
     model = tiny_gpt2(dropout=0.5)
     torch.manual_seed(3)
@@ -199,10 +247,11 @@ def test_the_largest_pass_of_the_whole_plan_is_found(seed: int) -> None:
     lengths = rows.lengths()
     steps = list(plan(len(rows), work.settings.rows_per_step, 150, work.settings.seed))
     passes = [some for step in steps for some in step_passes(work, step, lengths)]
-    found, several = largest_pass(work)
+    found, several, ended = largest_pass(work)
     most = max(lengths[some].sum() for some in passes)
     assert lengths[found].sum() == pytest.approx(most, rel=0.05)
     assert several == (work.settings.accumulate > 1)
+    assert not ended
     assert {tuple(sorted(step)) for step in heavy_steps(work)} <= {tuple(sorted(step)) for step in steps}
 
 
