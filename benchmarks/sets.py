@@ -1,6 +1,7 @@
 """Three real labelled sets: mails in the package, film reviews from PyPI, package descriptions from Debian.
 
-Nothing of them is in this repository but the mails. None is in the text that `nano` was pretrained on.
+Nothing of them is in this repository but the mails. None is a source of the text that `nano` was pretrained
+on; what of them stands in it all the same is counted in `tools/pretrain_nano/README.md`.
 """
 
 from __future__ import annotations
