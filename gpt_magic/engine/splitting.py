@@ -41,7 +41,7 @@ def in_passes(
         left = rows
         while left:
             check()
-            longest = int(lengths[left[0]])
+            longest = max(int(lengths[left[0]]), 1)
             some = left[: max(_FITS[model] // longest, 1)] if model in _FITS else left
             try:
                 made = read(some)
