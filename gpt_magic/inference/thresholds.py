@@ -24,7 +24,7 @@ def best_threshold(chances: np.ndarray, truth: np.ndarray) -> float:
     have = truth.astype(bool)
     if min(have.sum(), (~have).sum()) < LEAST:
         return USUAL
-    steps = np.unique(chances)
+    steps = np.unique(np.append(chances, 0))  # below the lowest, all rows have the label
     between = (steps[1:] + steps[:-1]) / 2
     candidates = np.array([USUAL, *between[(between > 0) & (between < 1)]])
     # Of the rows from a threshold on: how many there are, and how many of them have the label.
