@@ -1,6 +1,7 @@
 """Prepared rows to a tuned model and its card: what a run's worker does once everything is settled."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,7 +142,7 @@ class Fit:
                 done = before + some
                 self.recorder(Phase(f"reading the rows with the frozen blocks, {done:,} of {total:,}"))
 
-            with prepared.machine.autocast(training=False), told_of_splits(model, self.recorder):
+            with _reading(prepared.machine, model, self.recorder):
                 return keep_states(model, rows, blocks, self.control.check, told)
 
         onward = partial(hidden_from, blocks=blocks)
@@ -329,7 +330,7 @@ class _Look:
 
     def evaluate(self) -> Mapping[str, Any]:
         """The task's metrics of the validation rows."""
-        with self.machine.autocast(training=False), told_of_splits(self.model, self.emit):
+        with _reading(self.machine, self.model, self.emit):
             return self.task.evaluate(self.model, self.rows, self.hidden, self.check)
 
     def sample(self) -> tuple[tuple[str, str], ...]:
@@ -339,11 +340,18 @@ class _Look:
     def complete(self) -> Completed:
         """What the task settles once the weights are; what goes wrong in it must not cost the model."""
         try:
-            with self.machine.autocast(training=False), told_of_splits(self.model, self.emit):
+            with _reading(self.machine, self.model, self.emit):
                 return self.task.complete(self.model, self.rows, self.hidden)
         except Exception as failure:
             why = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
             return Completed(warnings=[f"not settled after training, so left as it was: {why[:300]}"])
+
+
+@contextmanager
+def _reading(machine: Machine, model: Any, emit: Emit) -> Iterator[None]:
+    """Passes that nothing is learned from, which are told of where memory runs out."""
+    with machine.autocast(training=False), told_of_splits(model, emit):
+        yield
 
 
 def task_scores(task: Task, metrics: Mapping[str, Any]) -> list[float]:

@@ -18,6 +18,7 @@ from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.checkpoint import Checkpoints
 from gpt_magic.engine.parts import trained
 from gpt_magic.errors import DataError
+from gpt_magic.models.find import as_pair
 from gpt_magic.models.load import quiet
 from gpt_magic.options import Options
 from gpt_magic.recorder import Recorder
@@ -76,7 +77,7 @@ class Origin:
     def size(self) -> int:
         """About the bytes of what is written once: the base where it is an object, and the tables' columns in use."""
         base = self.options.base
-        weights = [] if base is None or isinstance(base, str | Path) else _model_and_tokenizer(base)[0].parameters()
+        weights = [] if base is None or isinstance(base, str | Path) else as_pair(base)[0].parameters()
         used = (table[_columns(self.columns, table)] for table in self.tables.values())
         sizes: list[int] = [weight.numel() * weight.element_size() for weight in weights]
         return sum(sizes) + sum(int(table.memory_usage(deep=True).sum()) for table in used)
@@ -283,18 +284,10 @@ def _settled(origin: Origin) -> dict[str, Any]:
 
 
 def _save_base(base: Any, path: Path) -> None:
-    model, tokenizer = _model_and_tokenizer(base)
+    model, tokenizer = as_pair(base)
     with quiet():
         model.save_pretrained(path)
         tokenizer.save_pretrained(path)
-
-
-def _model_and_tokenizer(base: Any) -> tuple[Any, Any]:
-    """Those of a base that is an object: a pair, or what has both, such as a tuned model."""
-    if hasattr(base, "model") and hasattr(base, "tokenizer"):
-        return base.model, base.tokenizer
-    model, tokenizer = base
-    return model, tokenizer
 
 
 def _plain(value: Any) -> Any:

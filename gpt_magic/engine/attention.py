@@ -38,8 +38,8 @@ def attention(
         return causal(query, key, value, scaling)
     if in_bf16(query.device) and kept:
         return plain(query, key, value, dropout, scaling, seen)
-    causal_ones = seen is None
-    return nn.functional.scaled_dot_product_attention(query, key, value, seen, dropout, causal_ones, scale=scaling)
+    own = seen is None
+    return nn.functional.scaled_dot_product_attention(query, key, value, seen, dropout, own, scale=scaling)
 
 
 def plain(
@@ -47,11 +47,12 @@ def plain(
 ) -> Tensor:
     """`attention` as three plain operations, which keep the weights of all pairs of tokens."""
     if seen is None:
-        seen = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril()
-    unseen = torch.zeros(seen.shape, dtype=query.dtype).masked_fill_(~seen, float("-inf"))
-    unseen = unseen.expand(*query.shape[:2], -1, -1).flatten(0, 1)
+        unseen = _unseen(query.shape[2], query.dtype)
+    else:
+        unseen = torch.zeros(seen.shape, dtype=query.dtype).masked_fill_(~seen, float("-inf"))
+        unseen = unseen.expand(*query.shape[:2], -1, -1).flatten(0, 1)
     q, k, v = (part.flatten(0, 1) for part in (query, key, value))
-    shares = torch.baddbmm(unseen, q, k.transpose(1, 2), alpha=_scale(query, scaling)).softmax(-1)
+    shares = _shares(q, k, unseen, _scale(query, scaling))
     return torch.bmm(nn.functional.dropout(shares, dropout, dropout > 0), v).view(query.shape)
 
 

@@ -51,13 +51,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, least in (("max_new_tokens", 1), ("top_k", 0), ("num_samples", 1)):
-            self._check(name, _whole(getattr(self, name), least), f"a whole number from {least} up")
+            self._check(name, whole(getattr(self, name), least), f"a whole number from {least} up")
         self._check("temperature", _number(self.temperature) and self.temperature >= 0, "a number from 0 up")
         self._check("top_p", _number(self.top_p) and 0 < self.top_p <= 1, "a number above 0, up to 1")
         self._check(
             "repetition_penalty", _number(self.repetition_penalty) and self.repetition_penalty > 0, "a number above 0"
         )
-        good_seed = self.seed is None or (_whole(self.seed, 0) and self.seed <= _LARGEST_SEED)
+        good_seed = self.seed is None or (whole(self.seed, 0) and self.seed <= _LARGEST_SEED)
         self._check("seed", good_seed, f"a whole number from 0 to {_LARGEST_SEED:,}, or None")
         # As transformers' own processors take them: no numpy numbers, floats that are floats.
         for name in ("max_new_tokens", "top_k", "num_samples"):
@@ -112,6 +112,24 @@ class Continuation:
     ended: str
 
 
+def prompt_room(context: int, new: int, option: str = "max_new_tokens", reader: str = "the model") -> int:
+    """Tokens of a prompt that can be read where ``new`` are to be written behind it.
+
+    Args:
+        context: tokens that the model can read at once.
+        option, reader: what the number and the model are called in the message.
+
+    Raises:
+        OptionError: there is no room for a prompt.
+    """
+    if new >= context:
+        raise OptionError(
+            f"{option} = {new:,} must be from 1 to {context - 1:,}: "
+            f"{reader} reads {plural(context, 'token')} at once, the prompt included"
+        )
+    return context - new
+
+
 def encode_prompts(
     texts: Sequence[str], tokenizer: Any, context: int, max_new_tokens: int, index: Sequence[Any]
 ) -> tuple[list[np.ndarray], np.ndarray]:
@@ -130,12 +148,7 @@ def encode_prompts(
         OptionError: ``max_new_tokens`` leaves no room for a prompt.
         DataError: a text is no valid Unicode, or is empty and the tokenizer has no end-of-text token.
     """
-    room = context - max_new_tokens
-    if room < 1:
-        raise OptionError(
-            f"max_new_tokens = {max_new_tokens:,} must be from 1 to {context - 1:,}: "
-            f"the model reads {plural(context, 'token')} at once, the prompt included"
-        )
+    room = prompt_room(context, max_new_tokens)
     written = [number for number, text in enumerate(texts) if text]
     if len(written) < len(texts) and tokenizer.eos_token_id is None:
         raise DataError("an empty prompt needs a tokenizer with an end-of-text token: write a first word")
@@ -375,7 +388,8 @@ def _begun(text: str, stops: Sequence[str]) -> int:
     return max((n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
 
 
-def _whole(value: object, least: int) -> bool:
+def whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number, numpy's too, from ``least`` up."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 

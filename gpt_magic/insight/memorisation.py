@@ -249,9 +249,8 @@ def memorised_table(
 
     It is prompted with what invites repetition most: the prompts of training rows or, where it was trained on texts,
     the beginnings of training texts and, where these are few, pieces from anywhere in them; texts also from nothing.
-    The overlaps of the held-out texts, which the model
-    has not seen, stand beside them: set phrases overlap too, and only what is well above them was memorised
-    (Carlini et al. 2023, https://arxiv.org/abs/2202.07646).
+    The overlaps of the held-out texts, which the model has not seen, stand beside them: set phrases overlap too, and
+    only what is well above them was memorised (Carlini et al. 2023, https://arxiv.org/abs/2202.07646).
 
     Args:
         write: prompts to continuations.

@@ -114,8 +114,7 @@ def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights
         ModelError: it is not there, the hub cannot be reached, or it has no safetensors weights.
         OptionError: it is none of these kinds.
     """
-    if hasattr(base, "model") and hasattr(base, "tokenizer"):
-        base = (base.model, base.tokenizer)
+    base = as_pair(base)
     if isinstance(base, tuple | list) and len(base) == 2:
         return _pair(base[0], base[1])
     if not isinstance(base, str | Path):
@@ -134,6 +133,11 @@ def find_base(base: Any, say: Callable[[str], None] = lambda _: None, *, weights
         trouble = "this is a file, give its folder" if folder.is_file() else "no such folder"
         raise ModelError(f"base = {name!r}: {trouble}")
     return Base(name, _hub_folder(name, say, weights), pretrained=True, again=name)
+
+
+def as_pair(base: Any) -> Any:
+    """What has a ``.model`` and a ``.tokenizer``, as `TunedModel` does, as a pair of these; another base as it is."""
+    return (base.model, base.tokenizer) if hasattr(base, "model") and hasattr(base, "tokenizer") else base
 
 
 def _pair(model: Any, tokenizer: Any) -> Base:

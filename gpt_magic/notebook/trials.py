@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from gpt_magic.engine.events import Trial, Tried
-from gpt_magic.notebook.look import BLUE, GREY, VERMILION, own_style
+from gpt_magic.notebook.look import BLUE, DPI, GREY, SCALE, VERMILION, own_style
 from gpt_magic.notebook.markup import BORDER, WIDTH, esc, number, number_table, say, text_table
 
 _PIXELS = (720, 190)  # CSS pixels
-_DPI, _SCALE = 100, 2
 _HEAD = ("learning rate", "held-out loss", "behind the best")
 
 
@@ -50,7 +49,7 @@ def trials_words(tried: Tried) -> str:
 def trials_figure(tried: Tried) -> Figure:
     """Left, the loss of each trial step by step; right, the held-out loss of each rate with its standard error."""
     with mpl.rc_context(own_style()):
-        figure = Figure((_PIXELS[0] / _DPI, _PIXELS[1] / _DPI), dpi=_DPI)
+        figure = Figure((_PIXELS[0] / DPI, _PIXELS[1] / DPI), dpi=DPI)
         FigureCanvasAgg(figure)
         figure.patch.set_alpha(0)
         _draw_steps(_panel(figure, (0.064, 0.2, 0.56, 0.62), "loss of each trial", "step"), tried)
@@ -61,7 +60,7 @@ def trials_figure(tried: Tried) -> Figure:
 @lru_cache(maxsize=4)  # a card is shown again and again, and its picture is drawn once
 def _png(tried: Tried) -> bytes:
     buffer = io.BytesIO()
-    trials_figure(tried).savefig(buffer, format="png", dpi=_DPI * _SCALE)
+    trials_figure(tried).savefig(buffer, format="png", dpi=DPI * SCALE)
     return buffer.getvalue()
 
 

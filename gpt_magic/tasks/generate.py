@@ -14,7 +14,7 @@ from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural
-from gpt_magic.inference.generation import Sampling, encode_prompts, generate
+from gpt_magic.inference.generation import Sampling, encode_prompts, generate, prompt_room
 from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model
@@ -103,23 +103,17 @@ class GenerateTask(Task):
 
     def foresee(self, context: int) -> list[str]:
         """Whether the option ``samples`` can be continued."""
-        prompts: list[str] = self.options.samples or []
-        if not prompts:
+        if not self.options.samples:
             return []
-        if self.options.sample_tokens >= context:
-            raise OptionError(
-                f"sample_tokens = {self.options.sample_tokens:,} must be from 1 to {context - 1:,}: "
-                f"the base reads {plural(context, 'token')} at once, the prompt included"
-            )
+        room = prompt_room(context, self.options.sample_tokens, "sample_tokens", "the base")
         _, cut = self._samples(context)
-        room = context - self.options.sample_tokens
         if not cut.any():
             return []
         return [f"samples: of {plural(int(cut.sum()), 'prompt')} only the last {room:,} tokens are read"]
 
     def _samples(self, context: int) -> tuple[list[np.ndarray], np.ndarray]:
         """Token ids of each prompt of the option ``samples``, and which were cut."""
-        prompts: list[str] = self.options.samples or []
+        prompts: list[str] = self.options.samples
         names = [f"samples[{number}]" for number in range(len(prompts))]
         for name, prompt in zip(names, prompts, strict=True):
             if self.data.style == "messages" and prompt and not prompt.strip():

@@ -146,13 +146,13 @@ class TunedGenerator(TunedModel):
                 neither True nor data, or True after loading.
             DataError: a column is missing, or a row cannot be used.
         """
-        from gpt_magic.inference.generation import Sampling
+        from gpt_magic.inference.generation import Sampling, whole
         from gpt_magic.tasks.evaluation import LanguageEvaluation
         from gpt_magic.tasks.generate import encode_passages
         from gpt_magic.tasks.language import metrics, total_nats
 
         Options().put("missing", missing)
-        if isinstance(samples, bool) or not hasattr(samples, "__index__") or samples < 1:
+        if not whole(samples, 1):
             raise OptionError(f"samples = {short(samples)}: must be a whole number from 1 up")
         training = self._training(memorised)
         how = Sampling(max_new_tokens=min(_WRITTEN, self._context // 2), temperature=1.0, seed=seed)

@@ -20,11 +20,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from gpt_magic.engine.events import Tried
 from gpt_magic.notebook import curves
 from gpt_magic.notebook.curves import Curve
-from gpt_magic.notebook.look import BLUE, GREEN, GREY, PURPLE, VERMILION, own_style
+from gpt_magic.notebook.look import BLUE, DPI, GREEN, GREY, PURPLE, SCALE, VERMILION, own_style
 from gpt_magic.notebook.markup import esc
 from gpt_magic.recorder import Progress
 
-_DPI = 100
 RATES_WIDTH = 380  # CSS pixels of the slider that rates are shown behind, where there is room
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 _DASHES = ("-", (0, (6, 3)), (0, (2, 3)))  # three with four colours: twelve runs differ, and one under another is seen
@@ -52,7 +51,7 @@ def rates_png(tried: Tried, low: float, high: float) -> bytes:
         low, high: powers of ten at the two ends.
     """
     with mpl.rc_context(own_style()):
-        figure = Figure((RATES_WIDTH / _DPI, 0.9), dpi=_DPI)
+        figure = Figure((RATES_WIDTH / DPI, 0.9), dpi=DPI)
         FigureCanvasAgg(figure)
         figure.patch.set_alpha(0)
         axes = figure.add_axes((0, 0, 1, 1))
@@ -119,7 +118,7 @@ def _number(axes: Axes, ends: Sequence[tuple[float, float, int, str]]) -> None:
     """
     lowest = -math.inf
     for loss, step, number, colour in sorted(ends):
-        at = float(axes.transData.transform((step, loss))[1]) * 72 / _DPI
+        at = float(axes.transData.transform((step, loss))[1]) * 72 / DPI
         lowest = max(at, lowest + _APART)
         axes.annotate(
             str(number), (step, loss), (7, lowest - at), textcoords="offset points", color=colour, fontsize=10,
@@ -136,7 +135,7 @@ def image(png: bytes, words: str, width: int) -> str:
 def _axes(width: int, height: int, left: int, right: int = 12) -> tuple[Figure, Axes]:
     """A transparent figure with one panel; sizes in CSS pixels."""
     with mpl.rc_context(own_style()):
-        figure = Figure((width / _DPI, height / _DPI), dpi=_DPI)
+        figure = Figure((width / DPI, height / DPI), dpi=DPI)
         FigureCanvasAgg(figure)
         figure.patch.set_alpha(0)
         box = (left / width, 36 / height, (width - left - right) / width, (height - 36 - 20) / height)
@@ -153,5 +152,5 @@ def _axes(width: int, height: int, left: int, right: int = 12) -> tuple[Figure, 
 
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=2 * _DPI)
+    figure.savefig(buffer, format="png", dpi=SCALE * DPI)
     return buffer.getvalue()
