@@ -216,11 +216,14 @@ def test_rows_at_a_time_stay_as_they_were_before_the_cut(monkeypatch: pytest.Mon
     monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(4, "measured"))
     whole = finished(begun(batch_size="auto"))
     run = stopped(begun(batch_size="auto"), 5, monkeypatch)
-    assert dict(run.summary.facts)["batch"].startswith("auto: 16 rows a step, at most 4 at a time (measured); batch_size = 4")
+    assert dict(run.summary.facts)["batch"].startswith(
+        "auto: 16 rows a step, at most 4 at a time (measured); batch_size = 4"
+    )
     monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(8, "measured again"))
     last = finished(run.resume())
     assert dict(last.summary.facts)["batch"] == (
-        "auto: 16 rows a step, at most 4 at a time (as before it was cut); batch_size = 4, accumulate = 4 makes the same run"
+        "auto: 16 rows a step, at most 4 at a time (as before it was cut); batch_size = 4, accumulate = 4 makes the same "
+        "run"
     )
     assert same(whole.result, last.result)
 
