@@ -222,8 +222,8 @@ def test_rows_at_a_time_stay_as_they_were_before_the_cut(monkeypatch: pytest.Mon
     monkeypatch.setattr(fit, "settle_rows_at_once", settled_on(8, "measured again"))
     last = finished(run.resume())
     assert dict(last.summary.facts)["batch"] == (
-        "auto: 16 rows a step, at most 4 at a time (as before it was cut); batch_size = 4, accumulate = 4 makes the same "
-        "run"
+        "auto: 16 rows a step, at most 4 at a time (as before it was cut); batch_size = 4, accumulate = 4 "
+        "makes the same run"
     )
     assert same(whole.result, last.result)
 
