@@ -7,6 +7,8 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -73,6 +75,24 @@ def test_the_palette_changes_no_pixel_visibly() -> None:
     difference = np.abs(on_white(written) - on_white(canvas)).max(-1)
     assert np.quantile(difference[canvas[..., 3] > 0], 0.95) < 12  # of 255
     assert (difference > 40).mean() < 0.002  # where two colours cross
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 2**32 - 1), st.sampled_from([1, 9])), max_size=8))
+def test_a_writer_that_keeps_rows_writes_what_a_fresh_one_writes(moments: list[tuple[bool, int, int]]) -> None:
+    """Bands of rows that have not changed are not compressed again."""
+    writer = PaletteWriter(COLOURS)
+    canvas = np.zeros((37, 23, 4), np.uint8)
+    writer.keep(canvas)
+    for keep, seed, level in moments:
+        rng = np.random.default_rng(seed)
+        rows = rng.integers(0, len(canvas), 2)
+        colours = np.array([[0, 114, 178, 255], [213, 94, 0, 128], [0, 0, 0, 0]], np.uint8)
+        canvas[min(rows) : max(rows)] = colours[rng.integers(0, 3, (max(rows) - min(rows), 23))]
+        if keep:
+            writer.keep(canvas)
+        fresh = PaletteWriter(COLOURS)
+        fresh.keep(np.zeros_like(canvas))
+        assert (pixels(writer.png(canvas, level)) == pixels(fresh.png(canvas, level))).all()
 
 
 def test_limits_stand_still_while_the_run_goes_on() -> None:
