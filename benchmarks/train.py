@@ -180,8 +180,8 @@ def ours(precision: str, work: Work, steps: int, captures: bool = True) -> tuple
     return times, losses
 
 
-def trainer(tuned: bool, work: Work, steps: int) -> tuple[list[Timed], list[float]]:
-    """transformers' Trainer with its defaults, or with what its documentation advises for speed."""
+def trainer(tuned: bool, work: Work, steps: int, compiles: bool = False) -> tuple[list[Timed], list[float]]:
+    """transformers' Trainer with its defaults, or with what its documentation advises for speed; also compiled."""
     times: list[Timed] = []
     order = work.order(steps)
     tokens: list[int] = []
@@ -217,6 +217,7 @@ def trainer(tuned: bool, work: Work, steps: int) -> tuple[list[Timed], list[floa
         train_sampling_strategy="group_by_length" if tuned else "random",
         seed=work.seed,
         dataloader_pin_memory=work.device.type == "cuda",
+        torch_compile=compiles,
     )
     # Rows in groups of like lengths are another order: the tuned one uses the Trainer's own loader.
     kind = Trainer if tuned else SameOrder
@@ -256,12 +257,14 @@ SIDES: dict[str, Callable[[Work, int], tuple[list[Timed], list[float]]]] = {
     "gpt_magic, not captured": partial(ours, "auto", captures=False),
     "Trainer, defaults": partial(trainer, False),
     "Trainer, tuned": partial(trainer, True),
+    "Trainer, tuned, compiled": partial(trainer, True, compiles=True),
     "padded loop": partial(loop, False),
     "nanoGPT's loop": partial(loop, True),
 }
 
 
-FASTEST = ("gpt_magic", "gpt_magic, not captured", "Trainer, tuned", "nanoGPT's loop")  # take bf16 where it is native
+# Take bf16 where it is native.
+FASTEST = ("gpt_magic", "gpt_magic, not captured", "Trainer, tuned", "Trainer, tuned, compiled", "nanoGPT's loop")
 
 
 @dataclass
@@ -373,7 +376,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     on_gpu = torch.cuda.is_available()
-    usual = [side for side in SIDES if on_gpu or side != "gpt_magic, not captured"]
+    # Compiling takes minutes on a CPU: name that side with --sides, and with a longer --warm-up.
+    usual = [side for side in SIDES if on_gpu or side not in ("gpt_magic, not captured", "Trainer, tuned, compiled")]
     parser.add_argument("--sides", nargs="+", default=usual, choices=SIDES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="counted steps a round")

@@ -1,7 +1,12 @@
-"""Without any network the embedded base model does everything."""
+"""Without any network the embedded base model does everything, also as it is installed."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import gpt_magic
 
 _BLOCKED = """
 import socket
@@ -22,7 +27,38 @@ print(len(poet.generate("When I do", max_new_tokens=4, seed=0)) > 0)
 """
 
 
-def test_nano_is_tuned_with_the_network_blocked() -> None:
-    done = subprocess.run([sys.executable, "-c", _BLOCKED], capture_output=True, text=True, timeout=300)
+def run_blocked(within: Path | None = None) -> list[str]:
+    """Lines that the script printed, with the package of that folder where one is named."""
+    there = {} if within is None else {"PYTHONPATH": str(within)}
+    done = subprocess.run(
+        [sys.executable, "-c", _BLOCKED + "print(gpt_magic.__file__)"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | there,
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["['text', 'prediction', 'confidence']", "True"]
+    return done.stdout.splitlines()
+
+
+def test_nano_is_tuned_with_the_network_blocked() -> None:
+    assert run_blocked()[:2] == ["['text', 'prediction', 'confidence']", "True"]
+
+
+def test_the_wheel_holds_the_base_model_and_the_samples(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)],
+        cwd=Path(gpt_magic.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < 30e6
+    unpacked = tmp_path / "site"
+    with ZipFile(wheel) as files:
+        files.extractall(unpacked)
+    *said, where = run_blocked(unpacked)
+    assert said == ["['text', 'prediction', 'confidence']", "True"]
+    assert Path(where).parents[1] == unpacked
