@@ -36,6 +36,7 @@ def run_blocked(within: Path | None = None) -> list[str]:
         text=True,
         timeout=300,
         env=os.environ | there,
+        cwd=within,  # the folder of work comes first
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
