@@ -19,12 +19,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.report import machine, table, write_json
-from benchmarks.startup import DATA, RESULTS, run
+from benchmarks.startup import CELL, DATA, RESULTS, run
 from gpt_magic.notebook.plot import LossPlot
 from tests.kernel import Kernel, Reply
 from tests.noisy import noisy_run
-
-CELL = "%%finetune films -o clf\nbase = 'nano'\nmax_steps = {steps}\nbaselines = False\n"
 
 
 class Stretch(NamedTuple):
@@ -125,28 +123,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--window", type=float, default=2.0, help="seconds with the display, and as many without")
     parser.add_argument("--results", type=Path, default=RESULTS / "display.json")
     args = parser.parse_args(arguments)
-    found, moved = measure(args.rounds, args.steps, args.window)
+    found, (pictures, lines) = measure(args.rounds, args.steps, args.window)
     rows: list[list[str]] = []
     content: dict[str, Any] = {"machine": machine(), "steps": args.steps, "rounds": args.rounds, "window": args.window}
     for clock, said in {"wall": "wall seconds of a step", "cpu": "CPU seconds of a step"}.items():
         more = [one for of_round in found for one in dearer(of_round, clock)]
-        low, middle, high = statistics.quantiles(more, n=4)
-        rounds_ = [statistics.median(dearer(of_round, clock)) for of_round in found]
-        spread = [f"{low:+.1f} to {high:+.1f}", f"{min(rounds_):+.1f} to {max(rounds_):+.1f}"]
-        rows.append([said, str(len(more)), f"{middle:+.1f}", *spread])
-        content[clock] = {"windows": len(more), "more_percent": middle, "half_within": [low, high], "rounds": rounds_}
+        low, median, high = statistics.quantiles(more, n=4)
+        medians = [statistics.median(dearer(of_round, clock)) for of_round in found]
+        spread = [f"{low:+.1f} to {high:+.1f}", f"{min(medians):+.1f} to {max(medians):+.1f}"]
+        rows.append([said, str(len(more)), f"{median:+.1f}", *spread])
+        content[clock] = {"windows": len(more), "more_percent": median, "half_within": [low, high], "runs": medians}
     shown = table(["what", "windows", "% more, median", "half of them within", "medians of the runs"], rows)
-    pictures, lines = moved
     usual, anew = repaints()
     content |= {"pictures_a_second": pictures, "lines_a_second": lines, "repaint_ms": usual, "new_axes_ms": anew}
     shown += f"\n\nPictures a second {pictures:.2f}, progress lines a second {lines:.2f}. "
     shown += f"CPU milliseconds of a picture {usual:.1f}, with new axes {anew:.0f}."
     print(f"{machine()}\n\n{shown}")
     write_json(args.results, content | {"table": shown})
-    page = f"# The live display\n\nMade by `python -m benchmarks.display`; {machine()}; {args.rounds} runs of "
-    page += (
-        f"{args.steps} steps, in each {args.window:g} seconds with the display and {args.window:g} without, in turns; "
-    )
+    how = f"{args.rounds} runs of {args.steps} steps, the display on and off for {args.window:g} seconds in turns"
+    page = f"# The live display\n\nMade by `python -m benchmarks.display`; {machine()}; {how}; "
     page += f"a step in a window with it against the mean of the windows before and after.\n\n{shown}\n"
     args.results.with_suffix(".md").write_text(page, encoding="utf-8")
 

@@ -24,7 +24,7 @@ SECONDS = 600.0
 DATA = """
 films = [{"text": f"a {w} film, number {n}", "label": w} for n in range(100) for w in ("good", "bad")]
 """
-CELL = "%%finetune films -o clf\nbase = 'nano'\nmax_steps = 10\nbaselines = False\n"
+CELL = "%%finetune films -o clf\nbase = 'nano'\nmax_steps = {steps}\nbaselines = False\n"
 _STEP = re.compile(r"step ([1-9]\d*) of")
 
 
@@ -66,10 +66,10 @@ def measure(rounds: int) -> dict[str, list[float]]:
     with Kernel() as kernel:
         note("%load_ext gpt_magic, cold", run(kernel, "%load_ext gpt_magic").seconds)
         run(kernel, DATA)
-        for name, seconds in shown_after(run(kernel, CELL)).items():
+        for name, seconds in shown_after(run(kernel, CELL.format(steps=10))).items():
             note(f"{name}, first run of a kernel", seconds)
         for _ in range(rounds):
-            for name, seconds in shown_after(run(kernel, CELL)).items():
+            for name, seconds in shown_after(run(kernel, CELL.format(steps=10))).items():
                 note(f"{name}, warm kernel", seconds)
     for _ in range(rounds - 1):
         with Kernel() as kernel:

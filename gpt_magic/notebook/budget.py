@@ -1,14 +1,10 @@
-"""How often a running display may be painted: it should cost a run no more than one per cent of its time.
-
-Half of that is for the painting thread. Training keeps all cores busy: what takes one of them for a while lets the
-threads on the others wait for the one that stood there, and transport and frontend take their share.
-"""
+"""How often a running display may be painted: in all, under one per cent of the run's time."""
 
 import time
 from collections import deque
 from collections.abc import Callable
 
-BUDGET = 0.005  # of the elapsed time may be processor time of the painting thread
+BUDGET = 0.01  # of the elapsed time may go into painting
 
 
 class Budget:

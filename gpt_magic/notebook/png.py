@@ -13,6 +13,7 @@ _BAND = 10  # rows that are compressed together
 
 # A zlib stream (RFC 1950): its head, blocks of deflate that end on whole bytes, an empty last one, a check sum.
 _ZLIB, _LAST = b"\x78\x01", b"\x03\x00"
+_NOTHING = -1, b""  # a band that is not compressed yet; else zlib's level and the blocks
 
 Bytes = NDArray[np.uint8]
 
@@ -54,14 +55,13 @@ class PaletteWriter:
         words = _words(canvas)
         for number, top in enumerate(range(0, len(words), _BAND)):
             band = slice(top, top + _BAND)
-            if self._levels[number] == level and np.array_equal(words[band], self._written[band]):
+            if self._bands[number][0] == level and np.array_equal(words[band], self._written[band]):
                 continue
-            self._levels[number] = None  # an interrupt below must not leave half a band that counts as written
+            self._bands[number] = _NOTHING  # an interrupt below must not leave half a band that counts as written
             self._rows[band] = self._kept_rows[band]
             self._fill(self._rows[band], words[band], words[band] != self._kept[band])
             self._written[band] = words[band]
-            self._bands[number] = _deflated(self._rows[band], level)
-            self._levels[number] = level
+            self._bands[number] = level, _deflated(self._rows[band], level)
         height, width = words.shape
         head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
         check = struct.pack(">I", zlib.adler32(self._rows.data))
@@ -69,7 +69,7 @@ class PaletteWriter:
             (b"IHDR", head),
             (b"PLTE", self._plte.tobytes()),
             (b"tRNS", self._trns.tobytes()),
-            (b"IDAT", b"".join([_ZLIB, *self._bands, _LAST, check])),
+            (b"IDAT", b"".join([_ZLIB, *(packed for _, packed in self._bands), _LAST, check])),
             (b"IEND", b""),
         )
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
@@ -79,8 +79,7 @@ class PaletteWriter:
         height, width = shape
         self._written = np.zeros((height, width), np.uint32)
         self._rows = np.zeros((height, 1 + width), np.uint8)
-        self._bands = [b""] * -(-height // _BAND)
-        self._levels: list[int | None] = [None] * len(self._bands)  # that each band was compressed at
+        self._bands = [_NOTHING] * -(-height // _BAND)
 
     def _fill(self, rows: Bytes, words: NDArray[np.uint32], where: NDArray[np.bool_]) -> None:
         red, green, blue, alpha = words[where].view(np.uint8).reshape(-1, 4).T

@@ -1,5 +1,6 @@
 """The benchmarks of speed compare what is the same: losses, answers, and moments on the screen."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,10 +30,12 @@ def test_losses_are_those_of_the_trainer(kind: str) -> None:
 
 @pytest.mark.parametrize("side", train.SIDES)
 def test_every_side_counts_real_tokens(side: str) -> None:
+    if side.endswith("compiled") and shutil.which("g++") is None:
+        pytest.skip("torch compiles with g++, which is not here")
     work = train.make_work("tiny", "short", CPU)
     steps, losses = train.SIDES[side](work, 3)
     every = sum(len(row) for row in work.rows.ids)
-    if side == "Trainer, tuned":  # in an order of its own
+    if side in ("Trainer, tuned", "Trainer, tuned, compiled"):  # in an order of its own
         assert 0 < sum(step[0] for step in steps) <= every
     else:
         assert [s[0] for s in steps] == [sum(len(work.rows.ids[r]) for r in rows) for rows in work.order(3)]

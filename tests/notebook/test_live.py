@@ -94,7 +94,7 @@ def gaps(times: list[float]) -> list[float]:
 
 
 def test_cheap_pictures_come_every_second_and_lines_four_times(clock: Clock) -> None:
-    costs = {"line": lambda _: 0.0003, "plot": lambda _: 0.003}
+    costs = {"line": lambda _: 0.0005, "plot": lambda _: 0.006}
     painted = simulate(clock, 60, costs)
     assert max(gaps(painted["plot"])) <= 1.01
     assert len(painted["line"]) >= 0.8 * 4 * 60
@@ -119,10 +119,10 @@ def test_lines_become_rare_where_even_they_are_dear(clock: Clock) -> None:
 @pytest.mark.parametrize("dear", [{5}, {2}, {2, 4, 6}])
 def test_dear_pictures_now_and_then_do_not_stop_the_next_ones(clock: Clock, dear: set[int]) -> None:
     """New axes are drawn when the first losses come, and then rarely."""
-    costs = {"line": lambda _: 0.0005, "plot": lambda number: 0.025 if number in dear else 0.004}
-    painted = simulate(clock, 240, costs)
-    assert max(gaps(painted["plot"])) < 1.7
-    assert spent(painted, costs) < BUDGET * 240
+    costs = {"line": lambda _: 0.0005, "plot": lambda number: 0.05 if number in dear else 0.006}
+    painted = simulate(clock, 60, costs)
+    assert max(gaps(painted["plot"])) < 1.6
+    assert spent(painted, costs) < BUDGET * 60
 
 
 def test_the_first_picture_is_free(clock: Clock) -> None:
