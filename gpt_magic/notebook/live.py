@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
+from gpt_magic.notebook.interrupts import interrupts_held
 from gpt_magic.notebook.markup import esc
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress
@@ -267,7 +268,8 @@ class NotebookView:
             return
         from IPython.display import display
 
-        self._handles[place] = display(data, raw=True, metadata=metadata, display_id=True)
+        with interrupts_held():  # shown and not known to be, it would be shown twice
+            self._handles[place] = display(data, raw=True, metadata=metadata, display_id=True)
 
 
 class TerminalView:

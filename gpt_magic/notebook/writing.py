@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gpt_magic.errors import plural
 from gpt_magic.notebook.budget import Budget
+from gpt_magic.notebook.interrupts import interrupts_held
 from gpt_magic.notebook.markup import WIDTH, broken, note, plain
 
 if TYPE_CHECKING:
@@ -238,7 +239,8 @@ class _Handle:
             return
         from IPython.display import display
 
-        self._handle = display(data, raw=True, display_id=True)
+        with interrupts_held():  # shown and not known to be, it would be shown twice
+            self._handle = display(data, raw=True, display_id=True)
 
 
 def _page(model: "TunedGenerator", prompt: Any, samples: int, quiet: bool) -> _Page:

@@ -45,6 +45,20 @@ def test_an_interrupt_hands_back_a_usable_model(ready: Kernel) -> None:
     assert after.stdout.strip() == "True True"
 
 
+def test_an_interrupt_while_the_plot_is_first_shown_leaves_one(ready: Kernel) -> None:
+    ready.run(
+        "import signal, IPython.display\ndisplay = IPython.display.display\n"
+        "def interrupted(data, *args, **kwargs):\n    handle = display(data, *args, **kwargs)\n"
+        "    if 'image/png' in data:\n        IPython.display.display = display\n"
+        "        signal.raise_signal(signal.SIGINT)\n    return handle\nIPython.display.display = interrupted"
+    )
+    reply = ready.run("%%finetune films -o clf\nbase = 'scratch'\nepochs = 200\nbaselines = False")
+    assert reply.status == "ok", reply.traceback
+    assert sum("image/png" in output.get("data", {}) for output in reply.outputs) == 1
+    card = " ".join(str(output.get("data", {}).get("text/html", "")) for output in reply.outputs)
+    assert "stopped at step" in card
+
+
 def test_a_second_interrupt_within_two_seconds_abandons(ready: Kernel) -> None:
     # A step that takes long enough for two presses.
     ready.run(

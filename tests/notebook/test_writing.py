@@ -322,6 +322,27 @@ def test_an_interrupt_keeps_what_was_written(ready: Kernel) -> None:
     ready.run("generation._Row.add = add")
 
 
+INTERRUPTED_DISPLAY = """
+import signal, IPython.display
+display = IPython.display.display
+def interrupted(*args, **kwargs):
+    handle = display(*args, **kwargs)
+    IPython.display.display = display
+    signal.raise_signal(signal.SIGINT)
+    return handle
+IPython.display.display = interrupted
+"""
+
+
+@pytest.mark.parametrize("prompts", ["['Jack', 'Mary', 'Tom']", "'Jack and'"])
+def test_an_interrupt_while_it_is_first_shown_leaves_one_output(ready: Kernel, prompts: str) -> None:
+    ready.run(INTERRUPTED_DISPLAY)
+    reply = ready.run(f"found = %predict tuned {prompts} --max-new-tokens 8 --seed 5")
+    assert reply.status == "ok", reply.traceback
+    (output,) = reply.outputs
+    assert "interrupted: " in output["data"]["text/plain"]
+
+
 def test_samples_are_shown_live_and_kept(ready: Kernel) -> None:
     reply = ready.run(
         "from tests.films import base\nfrom tests.rhymes import RHYMES\nsmall = base()\n"
