@@ -3,7 +3,7 @@
 Which routines are used depends on the machine and not on a timing, so a run can be repeated to the bit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -16,6 +16,8 @@ from gpt_magic.engine.layout import next_multiple, rounded
 
 # Rows of a product in bfloat16: so many numbers an octave, all of them multiples of what the processor takes at once.
 _SIZES, FEWEST = 16, 16
+
+FEW = range(4, 65)  # rows of a product that is few: the tokens that a batch of texts gets at once in writing
 
 _IN_BF16: ContextVar[bool] = ContextVar("products in bf16", default=False)
 
@@ -76,7 +78,7 @@ def _faster(module: nn.Module, in_trunk: bool, stays: bool) -> Callable[[Tensor]
     if in_bf16(weight.device):
         # Logits of GPT-2 are around -100, where bfloat16 has steps of a half: the head's are computed in float32.
         how = partial(bf16_product, stays=stays) if in_trunk else bf16_gradients
-    elif onednn_is_faster():
+    elif onednn_is_faster() or (kind is nn.Linear and onednn_is_faster_for_few()):
         how = product
     else:
         return None
@@ -99,9 +101,21 @@ def onednn_is_faster() -> bool:
 
     MKL leaves the AVX-512 units of AMD's processors unused (benchmarks/LOG.md); elsewhere torch's choice stands.
     """
-    cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "AMD" in str(_processor().get("cpu_name")) and onednn_is_faster_for_few()
+
+
+@cache
+def onednn_is_faster_for_few() -> bool:
+    """Whether to compute products of `FEW` rows with a weight that lies as ``(out, in)`` by oneDNN.
+
+    Up to twice as fast as MKL on Intel's processors with AVX-512, and nowhere slower (benchmarks/LOG.md).
+    """
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return mkl and "AMD" in str(cpu.get("cpu_name")) and bool(cpu.get("avx512_f")) and has_onednn()
+    return mkl and bool(_processor().get("avx512_f")) and has_onednn()
+
+
+def _processor() -> Mapping[str, Any]:
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 @cache
@@ -116,7 +130,7 @@ def has_onednn() -> bool:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weight + bias`` in float32 by oneDNN, with gradients.
+    """``x @ weight + bias`` in float32, by oneDNN where that is faster; gradients too where it always is.
 
     Args:
         x: ``(..., in)``.
@@ -127,13 +141,22 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``(..., out)``.
     """
     rows = x.reshape(-1, x.shape[-1])
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and onednn_is_faster():
         out: Tensor = _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
-    elif len(rows) == 1:  # a token after the other, as in writing: there torch's own choice is the faster one
+    elif torch.is_grad_enabled():
         out = nn.functional.linear(rows, weight.t(), bias)
     else:
-        out = _onednn(rows, weight.t(), bias)
+        out = _without_gradients(rows, weight, bias)
     return out.view(*x.shape[:-1], weight.shape[1])
+
+
+def _without_gradients(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    rows = len(x)
+    if onednn_is_faster():
+        by_onednn = rows > 1  # a token after the other, as in writing: there torch's own choice is the faster one
+    else:
+        by_onednn = rows in FEW and onednn_is_faster_for_few() and weight.t().is_contiguous()
+    return (_onednn if by_onednn else nn.functional.linear)(x, weight.t(), bias)
 
 
 class _Product(torch.autograd.Function):
@@ -209,7 +232,7 @@ class _Bf16Gradients(_Bf16Product):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.kind, ctx.rows = x.dtype, len(x)
         ctx.save_for_backward(_filled_up(x), weight.bfloat16())
-        return _onednn(x, weight.t(), bias) if onednn_is_faster() else nn.functional.linear(x, weight.t(), bias)
+        return _without_gradients(x, weight, bias)
 
 
 def _filled_up(x: Tensor) -> Tensor:

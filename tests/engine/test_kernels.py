@@ -18,6 +18,7 @@ from gpt_magic.engine.kernels import (
     fast_kernels,
     has_onednn,
     onednn_is_faster,
+    onednn_is_faster_for_few,
     product,
 )
 from tests.tiny import tiny_gpt2
@@ -25,21 +26,22 @@ from tests.tiny import tiny_gpt2
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 
 
-@pytest.fixture(params=[False, pytest.param(True, marks=needs_onednn)], ids=["MKL", "oneDNN"])
-def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Both, on whatever machine this is."""
-    monkeypatch.setattr(kernels, "onednn_is_faster", lambda: request.param)
-    return bool(request.param)
+@pytest.fixture(params=["never", *(pytest.param(when, marks=needs_onednn) for when in ("few", "always"))])
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """When oneDNN computes the products: all kinds of machines, on whatever this one is."""
+    monkeypatch.setattr(kernels, "onednn_is_faster", lambda: request.param == "always")
+    monkeypatch.setattr(kernels, "onednn_is_faster_for_few", lambda: request.param != "never")
+    return str(request.param)
 
 
 def _close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.detach().abs().max()))
 
 
-@needs_onednn
 @pytest.mark.parametrize(("tokens", "inputs", "outputs"), [(1, 3, 5), (7, 16, 48), (300, 64, 256), (129, 256, 64)])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.usefixtures("onednn")
 def test_product_and_its_gradients(tokens: int, inputs: int, outputs: int, transposed: bool, biased: bool) -> None:
     torch.manual_seed(tokens)
     x, back = torch.randn(1, tokens, inputs), torch.randn(1, tokens, outputs)
@@ -55,17 +57,24 @@ def test_product_and_its_gradients(tokens: int, inputs: int, outputs: int, trans
         _close(ours, theirs)
 
 
-@needs_onednn
-@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("rows", [1, 3, 4, 9, 64, 65])
+@pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("biased", [False, True])
-def test_product_without_gradients(rows: int, biased: bool) -> None:
+def test_product_without_gradients(
+    rows: int, transposed: bool, biased: bool, onednn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(rows)
-    x, weight, bias = torch.randn(rows, 1, 16), torch.randn(16, 24), torch.randn(24) if biased else None
+    x, bias = torch.randn(rows, 1, 16), torch.randn(24) if biased else None
+    weight = torch.randn(24, 16).t() if transposed else torch.randn(16, 24)
+    calls, routine = [], kernels._onednn
+    monkeypatch.setattr(kernels, "_onednn", lambda *args: calls.append(1) or routine(*args))
     with torch.inference_mode():
         _close(product(x, weight, bias), x @ weight + (0 if bias is None else bias))
+    by_onednn = {"never": False, "few": transposed and 4 <= rows <= 64, "always": rows > 1}
+    assert bool(calls) == by_onednn[onednn]
 
 
-@needs_onednn
+@pytest.mark.usefixtures("onednn")
 def test_product_computes_no_gradient_that_nobody_wants() -> None:
     x, weight, bias = torch.randn(4, 3), torch.randn(3, 5), torch.zeros(5, requires_grad=True)
     product(x, weight, bias).sum().backward()
@@ -166,7 +175,7 @@ def test_a_model_in_bf16_is_near_and_repeats_to_the_bit(longest: int) -> None:
     "config",
     [{"activation_function": "gelu_new"}, {"activation_function": "gelu_pytorch_tanh"}, {"n_inner": 24, "n_layer": 3}],
 )
-def test_a_model_computes_the_same_and_is_itself_again(config: dict[str, Any], onednn: bool) -> None:
+def test_a_model_computes_the_same_and_is_itself_again(config: dict[str, Any], onednn: str) -> None:
     fast = tiny_gpt2(seed=2, **config)
     plain = deepcopy(fast)
     tokens = torch.randint(0, 90, (3, 20), generator=torch.manual_seed(0))
@@ -183,7 +192,7 @@ def test_a_model_computes_the_same_and_is_itself_again(config: dict[str, Any], o
     assert not any("forward" in vars(module) for module in fast.modules())
 
 
-def test_which_modules_are_swapped(onednn: bool) -> None:
+def test_which_modules_are_swapped(onednn: str) -> None:
     class Own(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + 1
@@ -193,17 +202,17 @@ def test_which_modules_are_swapped(onednn: bool) -> None:
     )
     with fast_kernels(model):
         assert {name for name, part in model.items() if "forward" in vars(part)} == (
-            {"linear", "conv"} if onednn else set()
+            {"never": set(), "few": {"linear"}, "always": {"linear", "conv"}}[onednn]
         )
         with fast_kernels(model["linear"]):
             pass
-        assert ("forward" in vars(model["linear"])) == onednn  # the inner one leaves it to the outer one
+        assert ("forward" in vars(model["linear"])) == (onednn != "never")  # the inner one leaves it to the outer one
     with torch.autocast("cpu", dtype=torch.bfloat16), fast_kernels(model):
         assert not any("forward" in vars(part) for part in model.values())
         assert model["linear"](torch.ones(1, 3)).dtype == torch.bfloat16
 
 
-def test_modules_are_put_back_after_an_error(onednn: bool) -> None:
+def test_modules_are_put_back_after_an_error(onednn: str) -> None:
     model = tiny_gpt2(activation_function="gelu_new")
     with pytest.raises(KeyError), fast_kernels(model):
         raise KeyError
@@ -211,19 +220,26 @@ def test_modules_are_put_back_after_an_error(onednn: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cpu", "faster"),
+    ("cpu", "faster", "for_few"),
     [
-        ({"cpu_name": "AMD EPYC 9755", "avx512_f": True}, True),
-        ({"cpu_name": "AMD EPYC 7763", "avx512_f": False}, False),
-        ({"cpu_name": "Intel(R) Xeon(R) Platinum 8481C", "avx512_f": True}, False),
-        ({}, False),
+        ({"cpu_name": "AMD EPYC 9755", "avx512_f": True}, True, True),
+        ({"cpu_name": "AMD EPYC 7763", "avx512_f": False}, False, False),
+        ({"cpu_name": "Intel(R) Xeon(R) Platinum 8481C", "avx512_f": True}, False, True),
+        ({}, False, False),
     ],
 )
-def test_onednn_is_for_amd_with_avx512(cpu: dict[str, Any], faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onednn_is_for_processors_with_avx512(
+    cpu: dict[str, Any], faster: bool, for_few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu, raising=False)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(kernels, "has_onednn", lambda: True)
-    assert onednn_is_faster.__wrapped__() == faster
+    onednn_is_faster_for_few.cache_clear()
+    try:
+        assert onednn_is_faster_for_few() == for_few
+        assert onednn_is_faster.__wrapped__() == faster
+    finally:
+        onednn_is_faster_for_few.cache_clear()
 
 
 def test_another_form_of_the_routine_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
