@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from gpt_magic.engine.layout import next_multiple, rounded
 
@@ -121,8 +122,10 @@ def _processor() -> Mapping[str, Any]:
 @cache
 def has_onednn() -> bool:
     """Whether this torch has oneDNN's linear layer in the form that is used here."""
-    with torch.inference_mode():
-        x, weight = torch.linspace(-1, 1, 12).view(4, 3), torch.linspace(2, 3, 6).view(2, 3)
+    # The first to ask may be a rehearsal, whose tensors have no numbers (engine/rehearsal.py): this is computed apart.
+    with _disable_current_modes(), torch.inference_mode():
+        x = torch.linspace(-1, 1, 12, device="cpu").view(4, 3)
+        weight = torch.linspace(2, 3, 6, device="cpu").view(2, 3)
         try:
             return torch.allclose(_onednn(x, weight), x @ weight.t(), atol=1e-5)
         except (AttributeError, RuntimeError):  # it is not public, and may change

@@ -1,5 +1,6 @@
 """Faster routines must not change a number: torch's own modules are the reference."""
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
+import gpt_magic
 from gpt_magic.engine import kernels
 from gpt_magic.engine.kernels import (
     bf16_gradients,
@@ -23,6 +26,7 @@ from gpt_magic.engine.kernels import (
 )
 from tests.tiny import tiny_gpt2
 
+AMD = {"cpu_name": "AMD EPYC 9755", "avx512_f": True}
 needs_onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 
 
@@ -32,6 +36,16 @@ def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setattr(kernels, "onednn_is_faster", lambda: request.param == "always")
     monkeypatch.setattr(kernels, "onednn_is_faster_for_few", lambda: request.param != "never")
     return str(request.param)
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    """What the machine has is asked again in the test, and again after it."""
+    for answer in (answers := (has_onednn, onednn_is_faster, onednn_is_faster_for_few)):
+        answer.cache_clear()
+    yield
+    for answer in answers:
+        answer.cache_clear()
 
 
 def _close(ours: Tensor, theirs: Tensor) -> None:
@@ -222,24 +236,42 @@ def test_modules_are_put_back_after_an_error(onednn: str) -> None:
 @pytest.mark.parametrize(
     ("cpu", "faster", "for_few"),
     [
-        ({"cpu_name": "AMD EPYC 9755", "avx512_f": True}, True, True),
+        (AMD, True, True),
         ({"cpu_name": "AMD EPYC 7763", "avx512_f": False}, False, False),
         ({"cpu_name": "Intel(R) Xeon(R) Platinum 8481C", "avx512_f": True}, False, True),
         ({}, False, False),
     ],
 )
 def test_onednn_is_for_processors_with_avx512(
-    cpu: dict[str, Any], faster: bool, for_few: bool, monkeypatch: pytest.MonkeyPatch
+    cpu: dict[str, Any], faster: bool, for_few: bool, asked_anew: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu, raising=False)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     monkeypatch.setattr(kernels, "has_onednn", lambda: True)
-    onednn_is_faster_for_few.cache_clear()
-    try:
-        assert onednn_is_faster_for_few() == for_few
-        assert onednn_is_faster.__wrapped__() == faster
-    finally:
-        onednn_is_faster_for_few.cache_clear()
+    assert onednn_is_faster_for_few() == for_few
+    assert onednn_is_faster() == faster
+
+
+@pytest.mark.parametrize("mode", [nullcontext(), FakeTensorMode(), torch.device("meta")], ids=["none", "fake", "meta"])
+def test_what_torch_has_can_be_asked_in_any_mode(mode: Any) -> None:
+    """The rehearsal of a run asks first, and the answer is kept for as long as the process lives."""
+    expected = has_onednn.__wrapped__()
+    with mode:
+        assert has_onednn.__wrapped__() == expected
+
+
+@needs_onednn
+def test_a_run_that_asks_first_computes_by_onednn(asked_anew: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: AMD, raising=False)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    calls, routine = [], kernels._onednn
+    monkeypatch.setattr(kernels, "_onednn", lambda *args: calls.append(type(args[0])) or routine(*args))
+    rows = [{"text": f"a {word} film", "label": word} for word in ("good", "bad")] * 4
+    tuned = gpt_magic.finetune(rows, base="scratch", precision="fp32", max_steps=1, baselines=False, quiet=True)
+    assert calls.count(Tensor) > 10
+    calls.clear()
+    tuned.predict(["a good film", "a film"])
+    assert Tensor in calls
 
 
 def test_another_form_of_the_routine_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,10 +25,11 @@ SHORTEST = 200  # characters of a document worth keeping
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--nano", type=Path, default=NANO, help="folder of another tokenizer, for trials")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     cache = asked.out / "packages"
-    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    tokenizer = AutoTokenizer.from_pretrained(asked.nano)
     unseen = Unseen()
 
     def finished(document: Document) -> str:

@@ -15,7 +15,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import GPT2Config, GPT2TokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
-VOCABULARY = 8192
 POSITIONS = 512
 
 
@@ -36,12 +35,12 @@ def read_merges(path: Path, count: int) -> list[tuple[str, str]]:
     return merges[:count]
 
 
-def build(merges_file: Path) -> GPT2TokenizerFast:
+def build(merges_file: Path, vocabulary: int) -> GPT2TokenizerFast:
     letters = byte_characters()
-    merges = read_merges(merges_file, VOCABULARY - len(letters) - 1)
+    merges = read_merges(merges_file, vocabulary - len(letters) - 1)
     words = [*letters, *("".join(pair) for pair in merges), END_OF_TEXT]
-    if len(words) != VOCABULARY or len(set(words)) != VOCABULARY:
-        raise ValueError(f"expected {VOCABULARY} different entries, found {len(set(words))}")
+    if len(words) != vocabulary or len(set(words)) != vocabulary:
+        raise ValueError(f"expected {vocabulary} different entries, found {len(set(words))}")
     core = Tokenizer(models.BPE(vocab={word: number for number, word in enumerate(words)}, merges=merges))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -55,12 +54,12 @@ def build(merges_file: Path) -> GPT2TokenizerFast:
     )
 
 
-def config(layers: int, width: int, heads: int) -> GPT2Config:
+def config(layers: int, width: int, heads: int, vocabulary: int) -> GPT2Config:
     """Without dropout, which costs a small model more than it gives; tanh-GELU as one native call."""
-    last = VOCABULARY - 1
+    last = vocabulary - 1
     shape = {"n_layer": layers, "n_embd": width, "n_head": heads, "n_positions": POSITIONS}
     return GPT2Config(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         bos_token_id=last,
         eos_token_id=last,
         activation_function="gelu_pytorch_tanh",
@@ -77,9 +76,10 @@ def main() -> None:
     parser.add_argument("merges", type=Path, help="GPT-2's merges.txt")
     parser.add_argument("folder", type=Path, help="where the tokenizer and config.json go")
     parser.add_argument("--shape", type=int, nargs=3, default=(6, 256, 8), metavar=("LAYERS", "WIDTH", "HEADS"))
+    parser.add_argument("--vocabulary", type=int, default=8192, help="entries, the bytes and end-of-text included")
     asked = parser.parse_args()
-    build(asked.merges).save_pretrained(asked.folder)
-    settings = config(*asked.shape)
+    build(asked.merges, asked.vocabulary).save_pretrained(asked.folder)
+    settings = config(*asked.shape, asked.vocabulary)
     settings.architectures = ["GPT2LMHeadModel"]
     settings.save_pretrained(asked.folder)
 

@@ -61,11 +61,11 @@ def held_out(corpus: Path, tokenizer: AutoTokenizer, characters: int) -> tuple[l
     return rows, taken
 
 
-def new_model(base: Path | None, shape: list[int] | None) -> GPT2LMHeadModel:
-    """Random weights in nano's shape or another, or an earlier model."""
+def new_model(base: Path | None, nano: Path, shape: list[int] | None) -> GPT2LMHeadModel:
+    """Random weights in the shape of the config in ``nano`` or another, or an earlier model."""
     if base:
         return GPT2LMHeadModel.from_pretrained(base, dtype=torch.float32)
-    config = GPT2Config.from_pretrained(NANO)
+    config = GPT2Config.from_pretrained(nano)
     if shape:
         config.n_layer, config.n_embd, config.n_head = shape
     return GPT2LMHeadModel(config)
@@ -109,6 +109,7 @@ def main() -> None:
     option("--run", type=Path, required=True, help="folder of the checkpoint, the log and the model")
     option("--tokens", type=float, default=12e6, help="training tokens, at which the learning rate reaches zero")
     option("--base", type=Path, help="folder of the model to go on from")
+    option("--nano", type=Path, default=NANO, help="folder of another tokenizer and config, for trials")
     option("--shape", type=int, nargs=3, metavar=("LAYERS", "WIDTH", "HEADS"), help="for trials")
     option("--optimizer", choices=("muon", "adamw"), default="muon")
     option("--lr", type=float, default=4e-3)
@@ -122,7 +123,7 @@ def main() -> None:
     option("--log-every", type=int, default=20, help="steps")
     option("--seed", type=int, default=0)
     asked = parser.parse_args()
-    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    tokenizer = AutoTokenizer.from_pretrained(asked.nano)
     rows = encode(list(documents(asked.corpus, tokenizer.eos_token_id, asked.seed)), asked.length)
     steps = int(asked.tokens / (rows.lengths().mean() * asked.rows))
     settings = Settings(
@@ -140,7 +141,7 @@ def main() -> None:
         optimizer=asked.optimizer,
     )
     torch.manual_seed(asked.seed)
-    model = new_model(asked.base, asked.shape)
+    model = new_model(asked.base, asked.nano, asked.shape)
     texts, characters = held_out(asked.corpus, tokenizer, asked.measure)
     valid = encode(texts, asked.length)
     asked.run.mkdir(parents=True, exist_ok=True)
