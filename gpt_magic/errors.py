@@ -45,9 +45,15 @@ class ModelError(GptMagicError):
 
 
 class TrainingError(GptMagicError, RuntimeError):
-    """Training had to end early; ``result`` holds the best model so far, None when nothing was learned."""
+    """Training had to end early.
+
+    Attributes:
+        result: the best model so far, None when nothing was learned.
+        diverged: whether a loss or a gradient was not finite.
+    """
 
     result: Any = None
+    diverged: bool = False
 
 
 class RunAbandoned(GptMagicError):

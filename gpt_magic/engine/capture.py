@@ -33,6 +33,7 @@ MOST_SIZES = 32  # that are captured: a graph of GPT-2 takes memory too
 _TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}
 _OF_ALL = 0.01  # of the norm of all gradients; some, as those of keys' biases, are rounding alone
 
+_TWICE = "blocks are computed twice"
 _SLOWER = "launched one operation after another, which takes a GPU longer"
 
 
@@ -60,7 +61,7 @@ def why_plain(job: Job, optimizer: Optimizer) -> str:
     if type(optimizer) is not AdamW:
         return f"optimizer = {job.settings.optimizer!r}"
     if job.passes.checkpointing:
-        return "checkpointing = 'on'"
+        return _TWICE
     if job.settings.steps < LEAST_STEPS:
         return f"capturing pays from {LEAST_STEPS} steps on"
     return ""
@@ -94,8 +95,8 @@ class Captured:
     @property
     def how(self) -> str:
         """How the steps were made, for the report."""
-        if self._why_not:
-            return f"{_SLOWER}: {self._why_not}"
+        if why := self._why_not or (_TWICE if self._job.passes.checkpointing else ""):
+            return f"{_SLOWER}: {why}"
         sizes = len(self._replays.keys() - {None})
         return f"captured in CUDA graphs, {plural(sizes, 'size')} of a forward pass; {self._seconds:.1f} s to capture"
 

@@ -57,12 +57,12 @@ def train(job: Job, emit: Emit, control: Control) -> Outcome:
     course = Course(optimizer, settings, per_epoch)
     lengths = job.train.lengths()
     keeper = _Keeper(model, job.measure, control.clock)
-    make_step = choose_steps(job, optimizer, emit)
     step, seconds, reason, error = 0, 0.0, "done", None
     due = False  # whether an evaluation of this step is still to be made
     kept = _Kept(job.checkpoints, model, optimizer, course, keeper, job.passes)
     if saved := kept.load():
         step, seconds, due = saved
+    make_step = choose_steps(job, optimizer, emit)  # now it is known whether blocks are computed twice
     emit(Planned(course.steps, per_epoch, len(job.train)))
     emit(Phase(_phase(settings, course, keeper, step, per_epoch)))
     try:

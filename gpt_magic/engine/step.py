@@ -155,7 +155,7 @@ def _one_pass(job: Job, rows: Sequence[int], total: float, step: int) -> float:
     value = float(part.detach())
     if not np.isfinite(value):
         bad = _rows_not_finite(losses, rows, job.train)
-        raise TrainingError(f"the loss is {value} at step {step} (rows {listing(bad)}): {_ADVICE}")
+        raise _diverged(f"the loss is {value} at step {step} (rows {listing(bad)}): {_ADVICE}")
     part.backward()  # type: ignore[no-untyped-call]
     return value
 
@@ -184,6 +184,12 @@ def _told(passes: Passes) -> str:
 _ADVICE = "the last good weights are kept; lower learning_rate, or look at these rows"
 
 
+def _diverged(line: str) -> TrainingError:
+    error = TrainingError(line)
+    error.diverged = True
+    return error
+
+
 def _rows_not_finite(losses: Tensor, rows: Sequence[int], encoded: Encoded) -> list[Any]:
     """The rows whose own loss is not finite, by their names in the table."""
     finite = torch.isfinite(losses.detach()).cpu().numpy()
@@ -198,7 +204,7 @@ def clip(model: nn.Module, largest: float, step: int, encoded: Encoded, rows: Se
     norm = float(total)
     if not np.isfinite(norm):
         where = listing(encoded.index[row] for row in rows)
-        raise TrainingError(f"the gradient is {norm} at step {step} (rows {where}): {_ADVICE}")
+        raise _diverged(f"the gradient is {norm} at step {step} (rows {where}): {_ADVICE}")
     if 0 < largest < norm + 1e-6:  # else torch multiplies all of them by one, a thirtieth of a step of GPT-2 in bf16
         nn.utils.clip_grads_with_norm_(model.parameters(), largest, total, foreach=True)
     return norm

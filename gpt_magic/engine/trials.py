@@ -19,6 +19,7 @@ from gpt_magic.engine.job import Job, Settings
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.parts import put_back, trained
 from gpt_magic.engine.schedule import USUAL_EPOCHS
+from gpt_magic.engine.splitting import in_passes
 from gpt_magic.engine.step import pass_losses, step_passes
 from gpt_magic.errors import TrainingError
 
@@ -147,7 +148,7 @@ def _trial(
     trial = replace(job, train=rows, settings=settings, evaluate=None, sample=None, checkpoints=None, snapshot=None)
     trial.passes = job.passes  # where memory runs out here, it would in the run
     outcome = train(trial, say, control)
-    if isinstance(outcome.error, TrainingError):  # a loss or a gradient that is not finite
+    if isinstance(outcome.error, TrainingError) and outcome.error.diverged:
         return None
     if outcome.error is not None:
         raise outcome.error
@@ -173,12 +174,12 @@ def _row_losses(job: Job, rows: Encoded, control: Control) -> np.ndarray:
     """Sum of the weighted losses of each row in nats, ``(rows,)``, by the task's own objective."""
     counts, found = rows.scored_counts(), np.zeros(len(rows))
     judged = replace(job, train=rows)
-    judged.passes = job.passes
-    for some in step_passes(judged, range(len(rows)), rows.lengths()):
-        control.check()
-        with torch.inference_mode():
-            losses = pass_losses(judged, some).double().cpu().numpy()
-        np.add.at(found, np.repeat(some, counts[some]), losses)
+    judged.passes, lengths = job.passes, rows.lengths()
+    cut = step_passes(judged, range(len(rows)), lengths)
+    with torch.inference_mode():
+        read = in_passes(job.model, cut, lengths, lambda some: pass_losses(judged, some).double().cpu(), control.check)
+        for some, losses in read:
+            np.add.at(found, np.repeat(some, counts[some]), losses.numpy())
     return found
 
 

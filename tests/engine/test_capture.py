@@ -399,7 +399,7 @@ def fallen_back(graphs: CpuGraphs, monkeypatch: pytest.MonkeyPatch) -> tuple[lis
     [
         (lambda work: replace(work, hidden=hidden_padded), "only packed rows are captured"),
         (lambda work: replace(work, settings=replace(work.settings, optimizer="muon")), "optimizer = 'muon'"),
-        (lambda work: replace(work, settings=replace(work.settings, checkpointing="on")), "checkpointing = 'on'"),
+        (lambda work: replace(work, settings=replace(work.settings, checkpointing="on")), "blocks are computed twice"),
         (lambda work: replace(work, settings=replace(work.settings, steps=5)), "capturing pays from 6 steps on"),
     ],
 )
@@ -410,6 +410,25 @@ def test_what_is_not_captured_is_made_plainly_and_says_why(
     outcome, _ = run(change(texts(steps=6)))
     assert outcome.reason == "done"
     assert outcome.how == f"launched one operation after another, which takes a GPU longer: {why}"
+    assert graphs.captured == 0
+
+
+def test_a_run_taken_up_with_blocks_computed_twice_says_that_it_is_plain(
+    graphs: CpuGraphs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(capture, "LEAST_STEPS", 6)
+    for taken_up in (False, True):
+        work, control = texts(steps=12), Control()
+        work.checkpoints = Checkpoints(tmp_path, 1e6)
+        if not taken_up:
+            work.passes.checkpointing = True  # as after memory ran out
+            work.evaluate = lambda control=control: control.stop.set() or {"loss": 1.0}
+            work.settings = replace(work.settings, eval_every=3)
+        outcome, _ = run(work, control)
+        assert (
+            outcome.how == "launched one operation after another, which takes a GPU longer: blocks are computed twice"
+        )
+    assert (outcome.reason, outcome.step) == ("done", 12)
     assert graphs.captured == 0
 
 
@@ -473,3 +492,6 @@ def test_memory_that_ran_out_in_the_comparison_makes_smaller_passes(graphs: CpuG
     steps(list(range(16)), 1, None)
     assert work.passes.rows == 4
     assert {size.rows for size in steps._buffers} == {4}
+    assert steps.how.startswith("captured")
+    work.passes.checkpointing = True  # from now on they are not
+    assert steps.how == "launched one operation after another, which takes a GPU longer: blocks are computed twice"

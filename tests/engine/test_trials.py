@@ -1,17 +1,20 @@
 """Trials of learning rates leave nothing behind, choose what a whole grid would, and are cheap."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gpt_magic.engine import trials
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.events import Control, Event, Phase, StopRequested, Trial, Tried
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import train
+from gpt_magic.engine.step import _diverged
 from gpt_magic.engine.trials import plan_trials, said_rate, try_rates
 from gpt_magic.errors import TrainingError
 from gpt_magic.tasks.language import encode
@@ -107,6 +110,31 @@ def test_a_trial_is_a_run_of_its_own() -> None:
     assert trial.behind == trial.held_out - best.held_out
 
 
+@pytest.mark.parametrize("most", [3, 0])
+def test_memory_that_runs_out_is_no_divergence(most: int) -> None:
+    """Held-out rows are read fewer at a time; where not even one fits, that is what is said."""
+    whole = tried(job(tiny_gpt2(), rows_to_learn(), steps=60))[0]
+    work = job(tiny_gpt2(), rows_to_learn(), steps=60)
+    real = work.hidden
+
+    def hidden(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np.ndarray]) -> torch.Tensor:
+        if len(ids) > most and (torch.is_inference_mode_enabled() or not most):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(model, ids, scored)
+
+    work.hidden = hidden
+    if not most:
+        with pytest.raises(TrainingError, match="memory ran out at step 1 with one row") as caught:
+            tried(work)
+        assert not caught.value.diverged
+        return
+    found = tried(work)[0]
+    assert found.chosen == whole.chosen
+    for ours, expected in zip(found.trials, whole.trials, strict=True):
+        assert ours.losses == expected.losses
+        assert ours.held_out == pytest.approx(expected.held_out, rel=1e-6)
+
+
 def test_the_error_is_that_of_paired_differences() -> None:
     rng = np.random.default_rng(0)
     losses, weights = [rng.random(50), rng.random(50) + 0.2], np.ones(50)
@@ -150,7 +178,7 @@ def test_a_rate_that_diverges_ends_the_search_above_it(monkeypatch: pytest.Monke
         made.append(work.settings.learning_rate)
         outcome = real(work, emit, control)
         if work.settings.learning_rate > 1e-3:
-            return replace(outcome, reason="failed", error=TrainingError("the loss is nan at step 3"))
+            return replace(outcome, reason="failed", error=_diverged("the loss is nan at step 3"))
         return outcome
 
     monkeypatch.setattr(trials, "train", diverges)
