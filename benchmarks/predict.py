@@ -23,8 +23,9 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadMo
 import gpt_magic
 import gpt_magic.samples
 from benchmarks.report import machine, middle, table, write_json
-from gpt_magic.inference.generation import Sampling, generate
+from gpt_magic.inference.generation import generate
 from gpt_magic.inference.label_tree import label_tree, score_labels
+from gpt_magic.inference.sampling import Sampling
 from gpt_magic.models.load import quiet
 
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -1,7 +1,7 @@
 """Prompts to continuations with transformers' own ``generate``: batches, samples, stop texts, streaming."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,85 +11,13 @@ from torch import Tensor
 
 from gpt_magic.data.tokens import token_ids
 from gpt_magic.engine.kernels import fast_kernels
-from gpt_magic.errors import DataError, OptionError, plural, short
+from gpt_magic.engine.memory import let_go
+from gpt_magic.errors import DataError, OptionError, out_of_memory, plural
 from gpt_magic.inference.decoding import replayed_decoding
+from gpt_magic.inference.sampling import LARGEST_SEED, Sampling
 from gpt_magic.models.load import quiet
 
-_GREEDY = 1e-6  # temperatures below it: logits divided by them leave float32, and the likeliest token wins anyway
-_LARGEST_SEED = 2**32 - 1
 _HALF = "\N{REPLACEMENT CHARACTER}"  # what a tokenizer makes of bytes that are no whole character, or not yet
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen and when to end; checked when made.
-
-    Attributes:
-        max_new_tokens: most tokens of a continuation, from 1 up.
-        temperature: divides the logits, from 0 up; 0 always takes the likeliest token (greedy).
-        top_k: sample among this many likeliest tokens; 0 is off.
-        top_p: sample among the likeliest tokens that together have this probability, above 0 up to 1 (off).
-            Holtzman et al. 2020, https://arxiv.org/abs/1904.09751
-        repetition_penalty: above 1 makes tokens of the prompt and the continuation so far less likely; 1 is off.
-            Keskar et al. 2019, https://arxiv.org/abs/1909.05858
-        stop: texts at which a continuation ends; none is part of it. Only the continuation is looked at.
-        num_samples: continuations of each prompt, from 1 up.
-        seed: from 0 to 2**32 - 1; None draws one from torch's global generator.
-
-    Raises:
-        OptionError: a value is not of its kind or out of its range.
-    """
-
-    max_new_tokens: int = 64
-    temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
-    stop: tuple[str, ...] = ()
-    num_samples: int = 1
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("max_new_tokens", 1), ("top_k", 0), ("num_samples", 1)):
-            self._check(name, whole(getattr(self, name), least), f"a whole number from {least} up")
-        self._check("temperature", _number(self.temperature) and self.temperature >= 0, "a number from 0 up")
-        self._check("top_p", _number(self.top_p) and 0 < self.top_p <= 1, "a number above 0, up to 1")
-        self._check(
-            "repetition_penalty", _number(self.repetition_penalty) and self.repetition_penalty > 0, "a number above 0"
-        )
-        good_seed = self.seed is None or (whole(self.seed, 0) and self.seed <= _LARGEST_SEED)
-        self._check("seed", good_seed, f"a whole number from 0 to {_LARGEST_SEED:,}, or None")
-        # As transformers' own processors take them: no numpy numbers, floats that are floats.
-        for name in ("max_new_tokens", "top_k", "num_samples"):
-            object.__setattr__(self, name, int(getattr(self, name)))
-        for name in ("temperature", "top_p", "repetition_penalty"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        object.__setattr__(self, "stop", stop_texts(self.stop))
-
-    def _check(self, name: str, good: bool, what: str) -> None:
-        if not good:
-            raise OptionError(f"{name} = {short(getattr(self, name))} must be {what}")
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
-        return self.temperature < _GREEDY
-
-
-def stop_texts(value: str | Iterable[str] | None) -> tuple[str, ...]:
-    """The stop texts that a user may give as one text, several, or None.
-
-    Raises:
-        OptionError: one is empty or no text.
-    """
-    try:
-        stops = () if value is None else (value,) if isinstance(value, str) else tuple(value)
-    except TypeError:
-        raise OptionError(f"stop = {short(value)} must be a text or a list of texts") from None
-    bad = [text for text in stops if not isinstance(text, str) or not text]
-    if bad:
-        raise OptionError(f"stop = {short(value)}: {short(bad[0])} must be a text of one character or more")
-    return stops
 
 
 @dataclass(frozen=True)
@@ -182,7 +110,7 @@ def generate(
         model: a causal language model of transformers; its training mode and its ``generation_config`` are put back.
         tokenizer: the model's tokenizer.
         prompts: token ids of each prompt, at least one, ``(tokens,)`` each.
-        batch_size: continuations a forward pass.
+        batch_size: continuations a forward pass; half as many from where memory runs out.
         on_text: called with the numbers of prompt and sample and the text so far, whenever it has grown. The text only
             grows: no half characters, nothing of a stop text. The last call has the text that is returned.
         check: called before every batch and after every token; may raise to end the work.
@@ -212,7 +140,7 @@ def generate(
         for sample in range(sampling.num_samples)
     ]
     if not sampling.greedy:
-        seed = sampling.seed if sampling.seed is not None else int(torch.randint(_LARGEST_SEED, ()).item())
+        seed = sampling.seed if sampling.seed is not None else int(torch.randint(LARGEST_SEED, ()).item())
         for row in rows:
             row.seed(seed, model.device)
     config = GenerationConfig(
@@ -224,6 +152,11 @@ def generate(
         pad_token_id=min(ends, default=None),  # behind rows that have ended, where nobody looks
     )
     by_length = sorted(rows, key=lambda row: len(row.ids))
+
+    def write(some: Sequence[_Row]) -> None:
+        check()
+        _continue(model, some, sampling, config, check)
+
     training, own_config = model.training, model.generation_config
     model.eval()
     model.generation_config = config  # generate() takes from it whatever is None in the config it is given
@@ -234,9 +167,9 @@ def generate(
             fast_kernels(model),
             replayed_decoding(model, sampling.max_new_tokens),
         ):
-            for start in range(0, len(rows), batch_size):
-                check()
-                _continue(model, by_length[start : start + batch_size], sampling, config, check)
+            _in_batches(
+                by_length, batch_size, lambda some: _continue(model, some, sampling, config, check), model.device
+            )
     except KeyboardInterrupt:
         if not keep_partial:
             raise
@@ -272,6 +205,12 @@ class _Row:
         mixed = np.random.SeedSequence([seed, self.prompt, self.sample]).generate_state(1, np.uint64)
         self.generator = torch.Generator(device).manual_seed(int(mixed[0]))
 
+    def begin_anew(self) -> None:
+        """Forget what was written; the same is written again, and shown from where it goes on."""
+        self.tokens, self.text, self.ended = [], "", ""
+        if self.generator is not None:
+            self.generator.manual_seed(self.generator.initial_seed())
+
     def add(self, token: int) -> None:
         """Take the next token, end where it says so, and show what is settled of the text."""
         self.tokens.append(token)
@@ -304,7 +243,7 @@ class _Row:
         return text[: min(starts, default=None)], bool(starts)
 
     def _show(self, text: str) -> None:
-        if self.on_text and text != self.shown:
+        if self.on_text and not self.shown.startswith(text):
             self.on_text(self.prompt, self.sample, text)
             self.shown = text
 
@@ -348,6 +287,25 @@ class _Draw:
         return scores - waits.clamp_min(torch.finfo(scores.dtype).tiny).log()
 
 
+def _in_batches(rows: Sequence[_Row], size: int, write: Callable[[Sequence[_Row]], None], device: torch.device) -> None:
+    """Let ``write`` take so many rows at a time, and half as many from where memory runs out, those anew."""
+    while rows:
+        some = rows[:size]
+        try:
+            write(some)
+        except (RuntimeError, MemoryError) as failure:
+            if len(some) == 1 or not out_of_memory(failure):
+                raise
+        else:
+            rows = rows[len(some) :]
+            continue
+        let_go(device)  # only now are the failure's frames gone, which held tensors
+        size = len(some) // 2
+        for row in some:
+            row.begin_anew()
+        warnings.warn(f"memory ran out: {plural(size, 'text')} at a time from now on", stacklevel=3)
+
+
 def _continue(model: Any, rows: Sequence[_Row], sampling: Sampling, config: Any, check: Callable[[], None]) -> None:
     """One batch, padded on the left."""
     longest = max(len(row.ids) for row in rows)
@@ -386,13 +344,3 @@ def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
 def _begun(text: str, stops: Sequence[str]) -> int:
     """Characters at the end of ``text`` that may become one of ``stops``."""
     return max((n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
-
-
-def whole(value: object, least: int) -> bool:
-    """Whether a value is a whole number, numpy's too, from ``least`` up."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
-
-
-def _number(value: object) -> bool:
-    numbers = (int, float, np.integer, np.floating)
-    return isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value)

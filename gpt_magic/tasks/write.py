@@ -24,7 +24,8 @@ from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Hidden
 from gpt_magic.engine.packing import hidden_packed
 from gpt_magic.errors import DataError, ModelError, OptionError, plural
-from gpt_magic.inference.generation import Sampling, generate
+from gpt_magic.inference.generation import generate
+from gpt_magic.inference.sampling import Sampling
 from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model

@@ -13,7 +13,8 @@ from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from gpt_magic.inference import decoding
 from gpt_magic.inference.decoding import LEAST_TOKENS, replayed_decoding
-from gpt_magic.inference.generation import Continuation, Sampling, generate
+from gpt_magic.inference.generation import Continuation, generate
+from gpt_magic.inference.sampling import Sampling
 from tests.graphs import CpuGraphs
 from tests.inference.test_generation import CONTEXT, END, byte_tokenizer, raising, random_prompts, tiny_lm
 

@@ -1,5 +1,6 @@
 """Generation against plain transformers row by row, and what it adds: samples, stop texts, streaming, interrupts."""
 
+import itertools
 import json
 import warnings
 from collections.abc import Callable, Sequence
@@ -27,7 +28,8 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from gpt_magic.errors import DataError, OptionError
-from gpt_magic.inference.generation import Continuation, Sampling, encode_prompts, generate, stop_texts
+from gpt_magic.inference.generation import Continuation, encode_prompts, generate
+from gpt_magic.inference.sampling import Sampling, stop_texts
 from gpt_magic.models.find import find_base
 from gpt_magic.models.tokenizer import load_tokenizer
 
@@ -132,6 +134,52 @@ def test_nano_goes_on_as_in_plain_transformers(nano: tuple[Any, Any], penalty: f
         plain = tokenizer(text or tokenizer.eos_token, return_tensors="pt", split_special_tokens=bool(text))
         out = model.generate(**plain, max_new_tokens=12, do_sample=False, repetition_penalty=penalty)
         assert one.text == decoded(tokenizer, out[0, plain["input_ids"].shape[1] :].tolist())
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("most", [5, 1])
+def test_where_memory_runs_out_fewer_texts_are_written_at_a_time(most: int, temperature: float) -> None:
+    model, tokenizer = TINY
+    prompts = random_prompts(24, CONTEXT - 12, END, END, seed=most)
+    args = (model, tokenizer, prompts, greedy(temperature=temperature, seed=3))
+    whole = generate(*args, batch_size=12)
+    seen: dict[int, list[str]] = {}
+    sizes: list[int] = []
+
+    def full(_: Any, args: Any, kwargs: Any) -> None:
+        rows, tokens = kwargs["input_ids"].shape
+        sizes.append(rows)
+        if rows > most and tokens == 1 and len(sizes) % 7 == 0:  # somewhere within a batch
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = model.register_forward_pre_hook(full, with_kwargs=True)
+    try:
+        with pytest.warns(UserWarning, match=r"memory ran out: \d+ texts? at a time from now on"):
+            made = generate(
+                *args, batch_size=12, on_text=lambda prompt, _, text: seen.setdefault(prompt, []).append(text)
+            )
+    finally:
+        hook.remove()
+    assert made == whole
+    assert sizes[-1] <= most
+    for one in made:
+        texts = seen.get(one.prompt, [""])
+        assert texts[-1] == one.text
+        assert all(after.startswith(before) and after != before for before, after in itertools.pairwise(texts))
+
+
+def test_a_text_that_does_not_fit_alone_is_an_error() -> None:
+    model, tokenizer = TINY
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = model.register_forward_pre_hook(full)
+    try:
+        with pytest.warns(UserWarning, match="1 text at a time"), pytest.raises(torch.OutOfMemoryError):
+            generate(model, tokenizer, [[70], [71]], greedy())
+    finally:
+        hook.remove()
 
 
 def test_random_tokens_through_nano(nano: tuple[Any, Any]) -> None:

@@ -15,7 +15,8 @@ from gpt_magic.engine.loop import train
 from gpt_magic.engine.memory import let_go
 from gpt_magic.engine.precision import choose_machine
 from gpt_magic.inference import decoding
-from gpt_magic.inference.generation import Continuation, Sampling, generate
+from gpt_magic.inference.generation import Continuation, generate
+from gpt_magic.inference.sampling import Sampling
 from gpt_magic.models.find import find_base
 from gpt_magic.models.tokenizer import load_tokenizer
 from gpt_magic.tasks.language import NextToken, encode
