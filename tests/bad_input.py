@@ -817,7 +817,7 @@ GENERATE = [
         "prompts that are too long",
         "%finetune riddles --max-length 6 --truncate error",
         "DataError: 12 prompts with their completions longer than 6 tokens (rows 0, 1, 2, 3, 4, 5, 6, 7 and 4 more): "
-        "shorten them, or say truncate = 'tail' to leave out their beginning",
+        "shorten them, or say truncate = 'tail' to learn them without their beginning",
     ),
     Bad(
         "a base that has learned to label",

@@ -17,7 +17,8 @@ import torch
 import gpt_magic
 from gpt_magic.errors import DataError, ModelError, OptionError
 from gpt_magic.inference import generation
-from gpt_magic.inference.generation import Continuation, Sampling, encode_prompts
+from gpt_magic.inference.generation import Continuation
+from gpt_magic.inference.sampling import Sampling
 from gpt_magic.saved import model_card
 from gpt_magic.tuned import TruncationWarning, TunedGenerator
 from tests.writers import ANIMALS, CONTEXT, base, plain_nats, plain_tokens, table, writer
@@ -487,17 +488,19 @@ def test_what_was_learned_by_heart_is_found() -> None:
 
 def test_a_book_is_searched_all_over(plain: TunedGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
     book = " ".join(f"word{number}" for number in range(400))
-    asked: list[str] = []
+    asked: list[list[int]] = []
+    real, end = generation.generate, plain.tokenizer.eos_token_id
 
-    def note(texts: list[str], *rest: Any) -> Any:
-        asked.extend(texts)
-        return encode_prompts(texts, *rest)
+    def note(model: Any, tokenizer: Any, ids: Any, how: Any) -> list[Continuation]:
+        asked.extend(one.tolist() for one in ids)
+        return real(model, tokenizer, ids, how)
 
-    monkeypatch.setattr(generation, "encode_prompts", note)
+    monkeypatch.setattr(generation, "generate", note)
     plain.evaluate("A text.", memorised=[book], samples=12)
-    pieces = [text for text in asked if text]
-    assert (len(pieces), asked.count("")) == (12, 12)
+    assert asked[12:] == [[end]] * 12  # from nothing
+    pieces = [plain.tokenizer.decode([token for token in ids if token != end]) for ids in asked[:12]]
     assert pieces[0] == book[:50]
+    assert [ids[0] == end for ids in asked[:12]] == [True] + [False] * 11  # the beginning is read as in training
     places = [book.index(piece) for piece in pieces]
     assert all(place == 0 or book[place - 1] == " " for place in places)
     assert len({place // 700 for place in places}) >= 4  # of 5 parts

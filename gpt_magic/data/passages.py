@@ -72,9 +72,9 @@ class Passage:
         return len(self.learned)
 
     @property
-    def prompt(self) -> str:
+    def prompt(self) -> "Passage":
         """What stands before the first piece that is learned."""
-        return "".join(part.text for part in takewhile(lambda part: not part.learned, self.parts))
+        return Passage(tuple(takewhile(lambda part: not part.learned, self.parts)), self.begins)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt_magic.data.passages import Passage, Passages
+from gpt_magic.data.passages import Part, Passage, Passages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,7 +239,7 @@ def _hashes(points: _Points, length: int) -> NDArray[np.uint64]:
 
 
 def memorised_table(
-    write: Callable[[list[str]], list[str]],
+    write: Callable[[list[Passage]], list[str]],
     training: Passages,
     held_out: Passages,
     samples: int,
@@ -253,7 +253,7 @@ def memorised_table(
     only what is well above them was memorised (Carlini et al. 2023, https://arxiv.org/abs/2202.07646).
 
     Args:
-        write: prompts to continuations.
+        write: prompts to continuations; a prompt that begins a text is read after an end of text, as in training.
         training, held_out: passages.
         samples: texts of each kind.
         seed: of the choice of the prompts.
@@ -271,7 +271,7 @@ def memorised_table(
     if all(passage.begins for passage in passages):
         kinds = {
             "after a piece of a training text": write(_pieces(passages, samples, draw)),
-            "from nothing": write([""] * samples),
+            "from nothing": write([_prompt("")] * samples),
         }
     else:
         kinds = {"after a training prompt": write([passage.prompt for passage in passages])}
@@ -292,13 +292,17 @@ def memorised_table(
     return pd.DataFrame(found, columns=["kind", "characters", "words", "row", "text"])
 
 
-def _pieces(passages: Sequence[Passage], count: int, draw: np.random.Generator) -> list[str]:
+def _pieces(passages: Sequence[Passage], count: int, draw: np.random.Generator) -> list[Passage]:
     """The beginnings of texts, then pieces from anywhere in them, from the beginning of a word on."""
-    found = [passage.text[:_BEGINNING] for passage in passages]
+    found = [_prompt(passage.text[:_BEGINNING], begins=True) for passage in passages]
     lengths = np.array([len(passage.text) for passage in passages])
     for number in draw.choice(len(passages), count - len(found), p=lengths / lengths.sum()):
         text = passages[number].text
         start = int(draw.integers(max(len(text) - _BEGINNING, 1)))
         start = text.rfind(" ", max(start - _BEGINNING, 0), start + 1) + 1 or start
-        found.append(text[start : start + _BEGINNING])
+        found.append(_prompt(text[start : start + _BEGINNING]))
     return found
+
+
+def _prompt(text: str, *, begins: bool = False) -> Passage:
+    return Passage((Part(text, learned=False),), begins)

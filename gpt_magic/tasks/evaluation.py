@@ -65,7 +65,7 @@ class LanguageEvaluation:
         bits_per_character: bits of all learned tokens over the characters that they spell; models with different
             tokenizers can be compared by it.
         tokens: learned tokens that were scored, ends of texts among them.
-        truncated: rows whose prompt lost its beginning.
+        truncated: rows of which something was read without the beginning of its prompt.
         memorised: the longest verbatim overlaps with the training texts, a row a text; None when not asked for.
     """
 

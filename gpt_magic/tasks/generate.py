@@ -14,7 +14,8 @@ from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural
-from gpt_magic.inference.generation import Sampling, encode_prompts, generate, prompt_room
+from gpt_magic.inference.generation import encode_prompts, generate, prompt_room
+from gpt_magic.inference.sampling import Sampling
 from gpt_magic.lazy import mapped, take
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model
@@ -24,6 +25,16 @@ from gpt_magic.tasks.task import Check, Rows, Task
 
 # How the samples of a run are drawn: not greedy, because a model that has learned little repeats itself then.
 _TEMPERATURE, _TOP_P = 0.8, 0.95
+_PARTED = {
+    "text": "",  # a text has no prompt: its blocks are texts too
+    "completion": (
+        "completions are too long for {limit:,} tokens; what comes in a later block is read without the prompt"
+    ),
+    "messages": (
+        "conversations are too long for {limit:,} tokens; what comes in a later block is read without what was said "
+        "before it"
+    ),
+}
 _PIECE = 1000  # passages that are tokenised together
 _BYTES_A_CHARACTER = 3  # of a token and its place and its successor, four bytes each, at some four characters a token
 
@@ -62,14 +73,15 @@ class GenerateTask(Task):
         if data.style != "text":
             what = {"completion": "the completions", "messages": "what the assistant says"}[data.style]
             facts.append(("learned", f"{scored:,} of {used:,} tokens: {what}"))
+        parts = (("training", train.notes, data.train), ("validation", valid.notes, data.valid))
         warnings = [
-            f"{len(over):,} of {len(of):,} {what} prompts are too long for {limit:,} tokens with their completions; "
-            f"they lose their beginning (rows {listing(take(of.index, over), count=len(over))})"
-            for what, over, of in (
-                ("training", train.notes["cut"], data.train),
-                ("validation", valid.notes["cut"], data.valid),
+            f"{len(rows):,} of {len(of):,} {what} {said} (rows {listing(take(of.index, rows), count=len(rows))})"
+            for note, said in (
+                ("cut", f"prompts are too long for {limit:,} tokens with their completions; they lose their beginning"),
+                ("parted", _PARTED[data.style].format(limit=limit)),
             )
-            if len(over)
+            for what, notes, of in parts
+            if len(rows := notes[note])
         ]
         return Rows(
             train=train,
@@ -137,10 +149,13 @@ def encode_passages(
     watch: Callable[[Iterator[Learned]], Iterator[Learned]] = iter,
     cached: bool = False,
 ) -> Encoded:
-    """Rows for the loop; as notes the tokens of each passage (``lengths``), and which lost their beginning (``cut``).
+    """Rows for the loop, and as notes the tokens of each passage (``lengths``) and which cannot be learned as they are.
+
+    Those are passages whose prompt lost its beginning (``cut``), and those of which so much is learned that it takes
+    several blocks, the later of which do not see the prompt (``parted``).
 
     Args:
-        error: whether it is an error when a prompt would lose its beginning; see `fit`.
+        error: whether it is an error when there are such passages; see `fit`.
         watch: what the sequences go through, one passage after the other.
         cached: whether to find, or keep, the tokens of a large table.
 
@@ -151,9 +166,9 @@ def encode_passages(
     if cached:
         names = mapped(str, passages.index)  # stand beside the tokens
         texts = chain(mapped(_spelled, passages.passages), names)
-        key, need = token_key(tokenizer, texts, "next token", limit, error)
-    lengths: array[int] = array("q")
-    cut: array[int] = array("q")
+        key, need = token_key(tokenizer, texts, "next token, cut or parted", limit, error)
+    lengths, cut, parted = (array("q") for _ in range(3))
+    prompted = len(passages) > 0 and not passages.passages[0].begins
 
     def fitted() -> Iterator[Learned]:
         refused: array[int] = array("q")
@@ -162,15 +177,18 @@ def encode_passages(
             made = fit(sequence, limit)
             if made is not sequence:
                 (refused if error else cut).append(number)
+            elif prompted and lengths[-1] > limit:
+                (refused if error else parted).append(number)
             yield made
         if refused:
             raise DataError(
                 f"{plural(len(refused), 'prompt')} with their completions longer than {limit:,} tokens "
-                f"({rows(passages.index[i] for i in refused)}): shorten them, or say truncate = 'tail' to leave out "
-                "their beginning"
+                f"({rows(passages.index[i] for i in refused)}): shorten them, or say truncate = 'tail' to learn them "
+                "without their beginning"
             )
 
-    return encode(fitted(), limit, key, notes={"lengths": lengths, "cut": cut}, need=_BYTES_A_CHARACTER * need)
+    notes = {"lengths": lengths, "cut": cut, "parted": parted}
+    return encode(fitted(), limit, key, notes=notes, need=_BYTES_A_CHARACTER * need)
 
 
 def _spelled(passage: Passage) -> str:
@@ -240,12 +258,12 @@ def prompt_passage(prompt: str, style: str, where: str) -> Passage:
 def encode_prompt_passages(
     prompts: Sequence[Passage], tokenizer: Any, context: int, max_new_tokens: int, index: Sequence[Any]
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Like `encode_prompts`, with prompts of several parts tokenised part by part as in training."""
+    """Like `encode_prompts`, but as in training: part by part, after an end of text where it begins a document."""
     ids, cut = encode_prompts([prompt.text for prompt in prompts], tokenizer, context, max_new_tokens, index)
     room = context - max_new_tokens
-    several = [number for number, prompt in enumerate(prompts) if len(prompt.parts) > 1]
-    passages = Passages([prompts[number] for number in several], [index[number] for number in several])
-    for number, (whole, _) in zip(several, _tokens(passages, tokenizer, lambda: None), strict=True):
+    other = [number for number, prompt in enumerate(prompts) if len(prompt.parts) > 1 or prompt.begins]
+    passages = Passages([prompts[number] for number in other], [index[number] for number in other])
+    for number, (whole, _) in zip(other, _tokens(passages, tokenizer, lambda: None), strict=True):
         ids[number], cut[number] = np.array(whole[-room:], dtype=np.int32), len(whole) > room
     return ids, cut
 

@@ -16,7 +16,7 @@ from gpt_magic.tuned.base import TruncationWarning, TunedModel
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gpt_magic.inference.generation import Sampling
+    from gpt_magic.inference.sampling import Sampling
     from gpt_magic.tasks.evaluation import LanguageEvaluation
 
 _WRITTEN = 200  # tokens of each text that is looked through for what was memorised
@@ -86,7 +86,8 @@ class TunedGenerator(TunedModel):
         """
         import pandas as pd
 
-        from gpt_magic.inference.generation import Sampling, generate, stop_texts
+        from gpt_magic.inference.generation import generate
+        from gpt_magic.inference.sampling import Sampling, stop_texts
         from gpt_magic.tasks.generate import encode_prompt_passages, lead
 
         prompts = _plain(prompts)
@@ -146,7 +147,7 @@ class TunedGenerator(TunedModel):
                 neither True nor data, or True after loading.
             DataError: a column is missing, or a row cannot be used.
         """
-        from gpt_magic.inference.generation import Sampling, whole
+        from gpt_magic.inference.sampling import Sampling, whole
         from gpt_magic.tasks.evaluation import LanguageEvaluation
         from gpt_magic.tasks.generate import encode_passages
         from gpt_magic.tasks.language import metrics, total_nats
@@ -167,7 +168,7 @@ class TunedGenerator(TunedModel):
             perplexity=found["perplexity"],
             bits_per_character=found["bits_per_character"],
             tokens=tokens,
-            truncated=len(encoded.notes["cut"]),
+            truncated=len(encoded.notes["cut"]) + len(encoded.notes["parted"]),
             memorised=overlaps,
         )
 
@@ -247,12 +248,13 @@ class TunedGenerator(TunedModel):
 
     def _memorised(self, passages: Passages, training: Passages, samples: int, how: "Sampling") -> "pd.DataFrame":
         """Verbatim overlaps of generated texts, and of the held-out texts themselves, with the training texts."""
-        from gpt_magic.inference.generation import encode_prompts, generate
+        from gpt_magic.inference.generation import generate
         from gpt_magic.insight.memorisation import memorised_table
+        from gpt_magic.tasks.generate import encode_prompt_passages
 
-        def write(prompts: list[str]) -> list[str]:
+        def write(prompts: list[Passage]) -> list[str]:
             numbers = list(range(len(prompts)))
-            ids, _ = encode_prompts(prompts, self.tokenizer, self._context, how.max_new_tokens, numbers)
+            ids, _ = encode_prompt_passages(prompts, self.tokenizer, self._context, how.max_new_tokens, numbers)
             return [piece.text for piece in generate(self.model, self.tokenizer, ids, how)]
 
         return memorised_table(write, training, passages, samples, how.seed or 0)

@@ -144,7 +144,7 @@ def test_what_is_learned_of_each_style() -> None:
     assert talk.text == "System: Be brief.\nUser: Hello?\nAssistant: Hi.\nUser: Hello?\nAssistant: Hi."
     assert [part.text for part in talk.parts if part.learned] == [" Hi.", " Hi."]
     assert [part.text for part in talk.parts if part.ends] == [" Hi.", " Hi."]
-    assert talk.prompt == "System: Be brief.\nUser: Hello?\nAssistant:"
+    assert talk.prompt.text == "System: Be brief.\nUser: Hello?\nAssistant:"
     assert talk.characters == 8
     assert not talk.begins
 

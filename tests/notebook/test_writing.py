@@ -13,7 +13,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from gpt_magic.inference.generation import Sampling
+from gpt_magic.inference.sampling import Sampling
 from gpt_magic.notebook import writing
 from gpt_magic.notebook.writing import Several, Written, written_html
 from gpt_magic.tuned import TunedGenerator

@@ -228,6 +228,8 @@ def test_what_is_said_of_rows_that_do_not_fit(tokenizer: Any) -> None:
         "(rows 0, 1)",
         "1 of 1 validation prompts are too long for 20 tokens with their completions; they lose their beginning "
         "(rows 0)",
+        "1 of 6 training completions are too long for 20 tokens; what comes in a later block is read without the "
+        "prompt (rows 5)",
     ]
     blocks = len(made.train)
     assert blocks == 5 + math.ceil((len(tokenizer("Q ")["input_ids"]) + len(tokenizer("word " * 50)["input_ids"])) / 20)
@@ -237,8 +239,8 @@ def test_what_is_said_of_rows_that_do_not_fit(tokenizer: Any) -> None:
     with pytest.raises(DataError) as caught:
         encoded(rows, tokenizer, limit=20, truncate="error")
     assert str(caught.value) == (
-        "2 prompts with their completions longer than 20 tokens (rows 0, 1): shorten them, or say truncate = 'tail' to "
-        "leave out their beginning"
+        "3 prompts with their completions longer than 20 tokens (rows 0, 1, 5): shorten them, or say truncate = 'tail' "
+        "to learn them without their beginning"
     )
     encoded(["word " * 400] * 2, tokenizer, limit=20, truncate="error")  # texts are cut into blocks: nothing is lost
 
