@@ -61,8 +61,9 @@ CLASSES = 2
 HEAD = """# A training step, side by side
 
 Made by `python -m benchmarks.train`; median (smallest-largest) of the rounds. Real tokens; peak memory is what a step
-allocates beside the weights, gradients and the optimizer's state included. `of limit` is against the products that the
-side's own number format allows, in CPU time.
+allocates beside the weights, gradients and the optimizer's state included. `of limit`: the products that no side can do
+without (those of positions that are not scored end at the last block's keys and values), as a share of what the machine
+computes of them in the side's own number format, in CPU time; attention's are not counted.
 """
 LOSSES = "Largest difference of the losses over 50 steps in fp32 between gpt_magic and the Trainer"
 RATE = 1e-4
@@ -311,12 +312,16 @@ def product_limit(sizes: dict[str, int], tokens: int, dtype: torch.dtype, device
     return best
 
 
-def operations_a_token(shape: str, kind: str) -> float:
-    """Floating point operations a token in the products of blocks and head, forward and backward; not in attention."""
-    sizes = SHAPES[shape]
-    blocks = 12 * sizes["n_layer"] * sizes["n_embd"] ** 2
-    head = sizes["n_embd"] * sizes["vocab_size"] if kind == "stream" else 0
-    return 6.0 * (blocks + head)
+def operations_a_token(rows: Encoded, sizes: dict[str, int], head: bool) -> float:
+    """Floating point operations a token that the products cannot do without, forward and backward; not attention's.
+
+    Positions that are not scored need no more of the last block than their keys and values, and nothing of the head:
+    who computes all of it does more, and is not credited for it.
+    """
+    width = sizes["n_embd"]
+    every = (12 * (sizes["n_layer"] - 1) + 2) * width**2
+    scored = 10 * width**2 + (width * sizes["vocab_size"] if head else 0)
+    return 6.0 * (every + scored * rows.scored_counts().sum() / rows.lengths().sum())
 
 
 def same_losses(shape: str, kind: str, device: torch.device, steps: int = 50) -> float:
@@ -334,6 +339,7 @@ def report(shape: str, kind: str, args: argparse.Namespace, device: torch.device
     tokens = int(np.mean([len(row) for row in work.rows.ids]) * work.batch)
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
     limits = {name: product_limit(SHAPES[shape], tokens, dtype, device) for name, dtype in kinds.items()}
+    operations = operations_a_token(work.rows, SHAPES[shape], head=kind != "short")
     native = choose_machine(str(device), "auto").precision
     content: dict[str, Any] = {"limits": limits, "sides": {}}
     base = rates["Trainer, defaults"]
@@ -349,7 +355,7 @@ def report(shape: str, kind: str, args: argparse.Namespace, device: torch.device
             clock: [a / b for a, b in zip(getattr(own, clock), getattr(base, clock), strict=True)]
             for clock in ("wall", "cpu")
         }
-        used = statistics.median(own.wall if on_gpu else own.cpu) * operations_a_token(shape, kind) / limit
+        used = statistics.median(own.wall if on_gpu else own.cpu) * operations / limit
         content["sides"][side] = {
             "tokens_a_second": middle(own.wall),
             "tokens_a_cpu_second": middle(own.cpu),

@@ -112,8 +112,6 @@ class Fit:
             self.recorder(Phase("looking at the validation rows once more"))
         completed = look.complete()
         completed = replace(completed, facts=[*chosen, *completed.facts])
-        if self.keeping is not None and self.keeping.problem:
-            warnings.append(self.keeping.problem)
         # The result first, so that nothing that goes wrong in the baselines can lose it.
         self.keep(self._result(look, outcome, completed, others, warnings))
         if options.baselines and outcome.metrics and not self.control.stop.is_set():

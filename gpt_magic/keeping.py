@@ -16,6 +16,7 @@ from gpt_magic.data.frames import write_frame
 from gpt_magic.engine import ragged
 from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.checkpoint import Checkpoints
+from gpt_magic.engine.events import Warned
 from gpt_magic.engine.parts import trained
 from gpt_magic.errors import DataError
 from gpt_magic.models.find import as_pair
@@ -116,7 +117,7 @@ class Keeping(Checkpoints):
         every ``sqrt(2 c m)`` seconds (Young 1974, doi 10.1145/361147.361115); a shorter run does best without any.
         """
         waited = time.monotonic() - self._saved
-        if self.problem or waited < self.every:
+        if waited < self.every:
             return False
         cost = self._cost or self.size / _BYTES_A_SECOND
         interval = math.sqrt(2 * cost * _KERNEL_SECONDS)
@@ -128,7 +129,7 @@ class Keeping(Checkpoints):
         return left is not None and waited + left >= interval
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint; where that fails, the run goes on and ``problem`` says why it is not kept."""
+        """Write a checkpoint; where that fails, the run goes on, says why it is not kept, and tries again later."""
         try:
             if self.place is None:
                 self._settle()
@@ -140,12 +141,17 @@ class Keeping(Checkpoints):
             assert self.place is not None
             self.place.write(step=state["step"], steps=self.recorder.progress().steps)
             self._cost = max(time.monotonic() - began, 1e-3)
+            if self.problem:
+                self.recorder(Warned(f"from step {state['step']:,} on it is kept to be resumed"))
             self.problem = ""
         except Exception as failure:  # torch, safetensors and Arrow each have their own kind for a full disk
             what = "its last steps are not kept" if self.kept_in is not None else "not kept"
             if self.kept_in is None:
                 self.end()
-            self.problem = f"{what} to be resumed: {' '.join(str(failure).split())[:300]}"
+            line = f"{what} to be resumed: {' '.join(str(failure).split())[:300]}"
+            if not self.problem:
+                self.recorder(Warned(line))
+            self.problem, self._saved = line, time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, None when there is none; puts the random numbers back where they were.

@@ -393,6 +393,25 @@ def test_a_checkpoint_outlives_one_that_fails_after_it(monkeypatch: pytest.Monke
     assert "to go on" in dict(run.summary.facts)
 
 
+def test_a_run_that_cannot_be_kept_for_a_while_says_so_at_once(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(keeping.Keeping, "due", lambda self: self.recorder.progress().step in (2, 4, 6))
+    save = torch.save
+    seen: list[tuple[str, ...]] = []
+
+    def save_third(state: Any, path: Path) -> None:
+        seen.append(run.progress().warnings)
+        (save if len(seen) == 3 else cut_short)(state, path)
+
+    monkeypatch.setattr(torch, "save", save_third)
+    run = begun()
+    finished(run)
+    first, *others = seen
+    assert first == ()
+    assert [len(lines) for lines in others] == [1, 1]  # said while it trains, once
+    assert run.summary.warnings[0].startswith("not kept to be resumed: PytorchStreamWriter failed")
+    assert run.summary.warnings[1] == "from step 6 on it is kept to be resumed"
+
+
 def test_the_base_and_the_table_need_room_too(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     usage = shutil.disk_usage("/")
     model, tokenizer = base()

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import predict, train
 from benchmarks.startup import shown_after
+from gpt_magic.engine import kernels
+from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.job import Job, Settings
+from gpt_magic.engine.precision import Machine
+from gpt_magic.engine.step import pass_losses
 from tests.kernel import Reply
 
 CPU = torch.device("cpu")
@@ -45,9 +51,30 @@ def test_every_side_counts_real_tokens(side: str) -> None:
 
 
 def test_operations_are_those_of_the_matrices() -> None:
-    model = train.make_work("tiny", "stream", CPU).model
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "wpe" not in n]  # wte is the head
-    assert train.operations_a_token("tiny", "stream") == 6 * sum(p.numel() for p in matrices)
+    work = train.make_work("tiny", "stream", CPU)
+    matrices = [p for n, p in work.model.named_parameters() if p.ndim == 2 and "wpe" not in n]  # wte is the head
+    found = train.operations_a_token(work.rows, train.SHAPES["tiny"], head=True)
+    assert found == 6 * sum(p.numel() for p in matrices)
+
+
+@pytest.mark.parametrize("kind", ["short", "completion"])
+def test_operations_are_those_that_torch_counts_in_our_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the last block's queries of positions that are not scored, which ours makes with keys and values."""
+    for when in ("onednn_is_faster", "onednn_is_faster_for_few"):  # torch does not count those
+        monkeypatch.setattr(kernels, when, lambda: False)
+    work, width = train.make_work("tiny", kind, CPU), TINY["n_embd"]
+    settings = Settings(1, 4, 1, 1e-3, "linear", 0, 0, 1, 0, 0, 0)
+    job = Job(work.model, work.objective, work.rows, settings, Machine(CPU, "fp32", ""))
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        pass_losses(job, range(4))
+    products = counted.get_flop_counts()["Global"]
+    made = sum(products.get(op, 0) for op in (torch.ops.aten.mm, torch.ops.aten.addmm))
+    rows = Encoded(*(part[:4] for part in (work.rows.ids, work.rows.scored, work.rows.targets, work.rows.index)))
+    tokens, scored = rows.lengths().sum(), rows.scored_counts().sum()
+    told = train.operations_a_token(rows, TINY, head=kind != "short") * tokens
+    told += 6 * width**2 * (tokens - scored)
+    told += 6 * width * train.CLASSES * scored if kind == "short" else 0  # the classifier's own head
+    assert 3 * made == pytest.approx(told)  # a backward pass has two products for each
 
 
 def test_text_is_the_same_as_that_of_generate(monkeypatch: pytest.MonkeyPatch) -> None:
