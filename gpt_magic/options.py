@@ -239,8 +239,8 @@ class Options(Configurable):
         [Int(min=1, max=65_536), Enum(["auto"])],
         default_value=16,
         help="Most rows in one forward pass, fewer where texts are long; 16 learns well on small data and fits in "
-        "4 GB. auto learns from 16 rows a step too (times accumulate), in passes as large as fit and are not slower: "
-        "the same curve up to rounding.",
+        "4 GB. auto learns from 16 rows a step too (times accumulate), in passes as large as fit and, where a run has "
+        "100 steps or more, are not slower: the same curve up to rounding.",
     ).tag(group="training", config=True, choices=("auto",))
     accumulate = Int(
         1, min=1, max=65_536, help="Batches added up before a step: a larger effective batch in the same memory."

@@ -47,7 +47,9 @@ class Muon(torch.optim.Optimizer):
             if weight.grad is None:
                 continue
             state = self.state[weight]
-            average = state.setdefault("momentum", torch.zeros_like(weight))
+            if not state:
+                state["momentum"] = torch.zeros_like(weight)
+            average = state["momentum"]
             average.lerp_(weight.grad, 1 - matrices["momentum"])
             update = weight.grad.lerp(average, matrices["momentum"])
             weight.mul_(1 - matrices["lr"] * matrices["weight_decay"])

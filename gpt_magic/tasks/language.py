@@ -130,7 +130,8 @@ def metrics(nats: float, tokens: int, characters: int) -> dict[str, float]:
     """What is said of a text: mean loss in nats a token, perplexity, bits per character, tokens.
 
     Bits per character do not depend on the tokenizer, so models with different ones can be compared; the bits of the
-    end-of-text tokens are counted, their characters are none.
+    end-of-text tokens are counted, their characters are none. They do depend a little on how much is read at once: the
+    first tokens of a block are foretold from little, so compare with the same ``max_length``.
     """
     loss = nats / max(tokens, 1)
     return {

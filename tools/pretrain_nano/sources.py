@@ -1,7 +1,8 @@
 """Every source of nano's pretraining text: the package, its licence, and how to read documents out of it.
 
 Only public-domain and permissively licensed text. Kept out, because lessons, tests and the held-out figure use
-them: State of the Union speeches after 2008, the SpamAssassin mails, the Broad Twitter Corpus, XQuAD.
+them: State of the Union speeches after 2008, the SpamAssassin mails, Shakespeare's sonnets, the film reviews of
+vaderSentiment, Debian's package descriptions, the Broad Twitter Corpus, XQuAD.
 """
 
 from __future__ import annotations
