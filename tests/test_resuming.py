@@ -99,18 +99,29 @@ def same(one: Any, other: Any) -> bool:
     return weights and history and metrics[0] == metrics[1]
 
 
-CUTS = [[("evaluation", "3")], [("step", "14"), ("evaluation", "1")]]
+CUTS = [[("evaluation", "3")], [("step", "14"), ("evaluation", "1")], [("step", "14")]]
 
 
-@pytest.mark.parametrize(("cuts", "epochs"), [(CUTS[0], 4), (CUTS[1], "auto")], ids=str)
+@pytest.mark.parametrize(
+    ("cuts", "options"),
+    [
+        (CUTS[0], {}),
+        (CUTS[1], {"epochs": "auto"}),
+        (CUTS[2], {"train": "top:1"}),
+        (CUTS[2], {"train": "head", "batch_size": "auto"}),
+        (CUTS[2], {"train": "lora"}),
+        (CUTS[2], {"optimizer": "muon", "learning_rate": "auto"}),
+    ],
+    ids=str,
+)
 def test_a_killed_kernel_costs_nothing_but_time(
-    cuts: list[tuple[str, str]], epochs: Any, tmp_path: Path, cache: Path
+    cuts: list[tuple[str, str]], options: dict[str, Any], tmp_path: Path, cache: Path
 ) -> None:
     """SIGKILL in mid-epoch and inside an evaluation; then another process goes on, bit for bit."""
-    whole = elsewhere(tmp_path / "whole", "new", epochs=epochs)
+    whole = elsewhere(tmp_path / "whole", "new", **options)
     assert not list((cache / "runs").iterdir())
     for number, how in enumerate(cuts):
-        elsewhere(tmp_path / "cut", "resume" if number else "new", *how, killed=True, epochs=epochs)
+        elsewhere(tmp_path / "cut", "resume" if number else "new", *how, killed=True, **options)
     (kept,) = resumable()
     assert (kept.name, kept.title) == ("clf", "classify · GPT2LMHeadModel · films")
     assert 3 <= kept.step <= 15

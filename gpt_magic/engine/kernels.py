@@ -109,7 +109,7 @@ def onednn_is_faster() -> bool:
 def onednn_is_faster_for_few() -> bool:
     """Whether to compute products of `FEW` rows with a weight that lies as ``(out, in)`` by oneDNN.
 
-    Up to twice as fast as MKL on Intel's processors with AVX-512, and nowhere slower (benchmarks/LOG.md).
+    Up to twice as fast as MKL on an Intel processor with AVX-512 (benchmarks/LOG.md).
     """
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     return mkl and bool(_processor().get("avx512_f")) and has_onednn()
