@@ -59,7 +59,7 @@ def quickstart(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Quickstart
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     cells = notebook.cells
     for cell in cells:
-        cell.source = cell.source.replace("224", "48")
+        cell.source = cell.source.replace("320", "48")
     code = [index for index, cell in enumerate(cells) if cell.cell_type == "code"]
     training = next(index for index in code if cells[index].source.startswith("%%finetune"))
     name = re.search(r"(?:-o|--output)[ =](\w+)", cells[training].source)
