@@ -50,6 +50,7 @@ class Origin:
         classes: what the model tells apart; empty for most tasks.
         tables: those that are objects in memory, by their options.
         train, valid: the rows as tokens.
+        keeps: whether what the frozen blocks make of the rows is kept.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Origin:
     tables: "Mapping[str, pd.DataFrame]"
     train: Encoded
     valid: Encoded
+    keeps: bool = False
 
     def fingerprint(self) -> str:
         """The same for the same rows, in the same order, only: tokens, what is expected of them, and classes."""
@@ -183,8 +185,12 @@ class Keeping(Checkpoints):
         self.passes = state.get("passes", {})
         when = datetime.fromtimestamp(path.stat().st_mtime).astimezone()
         self.resumed = f"from step {state['step']:,}, kept at {when:%Y-%m-%d %H:%M}"
-        if note["versions"] != versions():
-            self.resumed += f"; begun with {note['versions']}, so not bit for bit what it would have been"
+        changed = [f"begun with {note['versions']}"] if note["versions"] != versions() else []
+        if note.get("keeps", self.origin.keeps) != self.origin.keeps:
+            now = "kept" if self.origin.keeps else "computed whenever a row is read"
+            changed.append(f"what the frozen blocks make of the rows is now {now}")
+        if changed:
+            self.resumed += f"; {' and '.join(changed)}, so not bit for bit what it would have been"
         return True
 
     @property
@@ -245,6 +251,7 @@ class Keeping(Checkpoints):
             rows=origin.fingerprint(),
             only_here=only_here,
             versions=versions(),
+            keeps=origin.keeps,
             began=datetime.now(UTC).isoformat(timespec="seconds"),
             step=0,
             steps=0,

@@ -262,6 +262,7 @@ class Run:
             },
             train=prepared.train,
             valid=prepared.valid,
+            keeps=prepared.learner.keeps,
         )
         self._keeping = Keeping(origin, self.recorder, self._place)
         del tables

@@ -39,7 +39,7 @@ OPTIONS: dict[str, Any] = {
 def new_run(**changes: Any) -> Run:
     options = Options()
     data = films([1, 0]).assign(unused=[object()] * 80)
-    options.update({"data": data, "base": base(), **OPTIONS, **changes})
+    options.update({"data": data, "base": base(n_layer=2), **OPTIONS, **changes})
     return Run(options, "films", "clf")
 
 

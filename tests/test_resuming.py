@@ -132,6 +132,7 @@ def test_a_killed_kernel_costs_nothing_but_time(
     assert again["facts"].pop("resumed").startswith(f"from step {kept.step:,}, kept at 20")
     for said in (whole, again):
         del said["facts"]["time"], said["facts"]["memory"]  # which says what is free now
+        said["facts"].pop("batch", None)  # with "auto" it says why: "as before it was cut"
         said["facts"]["columns"] = said["facts"]["columns"].replace(" (found by name)", "")
     assert again == whole
     assert whole["best"]
@@ -153,6 +154,18 @@ def test_a_stopped_run_goes_on_in_the_same_kernel(monkeypatch: pytest.MonkeyPatc
     assert resumable() == []
     with pytest.raises(DataError, match="the run has ended: there is nothing to resume"):
         last.resume()
+
+
+def test_what_makes_a_run_go_on_otherwise_than_before_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stopped(begun(base=base(n_layer=2), train="top:1", dropout=0), 5, monkeypatch)
+    monkeypatch.setattr(store, "lacks_room", lambda _: "the disk is full")
+    monkeypatch.setattr(keeping, "versions", lambda: "torch 9")
+    last = finished(run.resume())
+    assert last.error is None
+    said = dict(last.summary.facts)["resumed"]
+    assert "; begun with gpt_magic " in said
+    how = "what the frozen blocks make of the rows is now computed whenever a row is read"
+    assert said.endswith(f" and {how}, so not bit for bit what it would have been")
 
 
 def test_a_run_that_failed_goes_on_from_its_last_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
