@@ -167,9 +167,7 @@ def generate(
             fast_kernels(model),
             replayed_decoding(model, sampling.max_new_tokens),
         ):
-            _in_batches(
-                by_length, batch_size, lambda some: _continue(model, some, sampling, config, check), model.device
-            )
+            _in_batches(by_length, batch_size, write, model.device)
     except KeyboardInterrupt:
         if not keep_partial:
             raise
