@@ -532,8 +532,9 @@ def test_a_checkpoint_is_worth_its_time(clocked: Any) -> None:
     clock.saved()
     for now, due in ((184.4, False), (184.6, True)):
         assert clock.due(now, 1e9) is due, now
-    clock.kept.problem = "no"
-    assert not clock.due(1e9)
+    clock.kept.problem, clock.kept._saved = "no", 184.6  # it failed: the next try comes when the next one would
+    for now, due in ((265.0, False), (265.2, True)):
+        assert clock.due(now, 1e9) is due, now
 
 
 @pytest.mark.parametrize(("open_end", "cost"), [(False, 3.0), (True, 3.0), (True, 10.0)])
