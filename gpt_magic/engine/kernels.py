@@ -144,12 +144,12 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ``(..., out)``.
     """
     rows = x.reshape(-1, x.shape[-1])
-    if torch.is_grad_enabled() and onednn_is_faster():
-        out: Tensor = _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
-    elif torch.is_grad_enabled():
-        out = nn.functional.linear(rows, weight.t(), bias)
-    else:
+    if not torch.is_grad_enabled():
         out = _without_gradients(rows, weight, bias)
+    elif onednn_is_faster():
+        out = _Product.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    else:
+        out = nn.functional.linear(rows, weight.t(), bias)
     return out.view(*x.shape[:-1], weight.shape[1])
 
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from gpt_magic.notebook.budget import Budget
-from gpt_magic.notebook.interrupts import interrupts_held
 from gpt_magic.notebook.markup import esc
+from gpt_magic.notebook.outputs import put
 from gpt_magic.options import Options
 from gpt_magic.recorder import Progress
 from gpt_magic.summary import Preflight, Summary
@@ -128,7 +128,7 @@ class NotebookView:
         for place in PLACES:
             self._html(place, "", "")
         if self._controls is not None and (bundle := self._controls.bundle()) is not None:
-            self._put("controls", bundle, {})
+            put(self._handles, "controls", bundle)
 
     def preflight(self, p: Preflight) -> None:
         """Show what is about to happen."""
@@ -220,7 +220,7 @@ class NotebookView:
         if self._controls is not None and "controls" not in self._handles:
             bundle = self._controls.bundle()
             if bundle is not None:
-                self._put("controls", bundle, {})
+                put(self._handles, "controls", bundle)
 
     def _trials(self, progress: Progress) -> None:
         """Below the pre-flight."""
@@ -242,7 +242,7 @@ class NotebookView:
 
     def _html(self, place: str, markup: str, text: str) -> None:
         if self._shown.get(place) != markup:
-            self._put(place, {"text/html": markup, "text/plain": text}, {})
+            put(self._handles, place, {"text/html": markup, "text/plain": text})
             self._shown[place] = markup
 
     def _prepare(self, progress: Progress) -> "LossPlot":
@@ -259,17 +259,7 @@ class NotebookView:
 
         png = base64.b64encode(self._prepare(progress).update(progress, final=final)).decode("ascii")
         size = {"width": WIDTH, "height": HEIGHT, "alt": "Loss plot; the text above it says what it shows"}
-        self._put("plot", {"image/png": png, "text/plain": "loss plot"}, {"image/png": size})
-
-    def _put(self, place: str, data: dict[str, str], metadata: dict[str, Any]) -> None:
-        handle = self._handles.get(place)
-        if handle is not None:
-            handle.update(data, raw=True, metadata=metadata)
-            return
-        from IPython.display import display
-
-        with interrupts_held():  # shown and not known to be, it would be shown twice
-            self._handles[place] = display(data, raw=True, metadata=metadata, display_id=True)
+        put(self._handles, "plot", {"image/png": png, "text/plain": "loss plot"}, {"image/png": size})
 
 
 class TerminalView:

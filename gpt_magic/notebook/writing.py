@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gpt_magic.errors import plural
 from gpt_magic.notebook.budget import Budget
-from gpt_magic.notebook.interrupts import interrupts_held
 from gpt_magic.notebook.markup import WIDTH, broken, note, plain
+from gpt_magic.notebook.outputs import put
 
 if TYPE_CHECKING:
     from gpt_magic.tuned import TunedGenerator
@@ -229,18 +229,11 @@ class _Handle:
     """A display that is made when there is something to show."""
 
     def __init__(self) -> None:
-        self._handle: Any = None
+        self._handles: dict[str, Any] = {}
 
     def show(self, markup: str, text: str) -> None:
         """Put ``markup`` in the place of what was shown."""
-        data = {"text/html": markup, "text/plain": text}
-        if self._handle is not None:
-            self._handle.update(data, raw=True)
-            return
-        from IPython.display import display
-
-        with interrupts_held():  # shown and not known to be, it would be shown twice
-            self._handle = display(data, raw=True, display_id=True)
+        put(self._handles, "text", {"text/html": markup, "text/plain": text})
 
 
 def _page(model: "TunedGenerator", prompt: Any, samples: int, quiet: bool) -> _Page:

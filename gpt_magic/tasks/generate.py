@@ -75,13 +75,13 @@ class GenerateTask(Task):
             facts.append(("learned", f"{scored:,} of {used:,} tokens: {what}"))
         parts = (("training", train.notes, data.train), ("validation", valid.notes, data.valid))
         warnings = [
-            f"{len(rows):,} of {len(of):,} {what} {said} (rows {listing(take(of.index, rows), count=len(rows))})"
+            f"{len(over):,} of {len(of):,} {what} {said} (rows {listing(take(of.index, over), count=len(over))})"
             for note, said in (
                 ("cut", f"prompts are too long for {limit:,} tokens with their completions; they lose their beginning"),
                 ("parted", _PARTED[data.style].format(limit=limit)),
             )
             for what, notes, of in parts
-            if len(rows := notes[note])
+            if len(over := notes[note])
         ]
         return Rows(
             train=train,
