@@ -128,7 +128,7 @@ class NotebookView:
         for place in PLACES:
             self._html(place, "", "")
         if self._controls is not None and (bundle := self._controls.bundle()) is not None:
-            put(self._handles, "controls", bundle)
+            self._put("controls", bundle, {})
 
     def preflight(self, p: Preflight) -> None:
         """Show what is about to happen."""
@@ -220,7 +220,7 @@ class NotebookView:
         if self._controls is not None and "controls" not in self._handles:
             bundle = self._controls.bundle()
             if bundle is not None:
-                put(self._handles, "controls", bundle)
+                self._put("controls", bundle, {})
 
     def _trials(self, progress: Progress) -> None:
         """Below the pre-flight."""
@@ -242,7 +242,7 @@ class NotebookView:
 
     def _html(self, place: str, markup: str, text: str) -> None:
         if self._shown.get(place) != markup:
-            put(self._handles, place, {"text/html": markup, "text/plain": text})
+            self._put(place, {"text/html": markup, "text/plain": text}, {})
             self._shown[place] = markup
 
     def _prepare(self, progress: Progress) -> "LossPlot":
@@ -259,7 +259,10 @@ class NotebookView:
 
         png = base64.b64encode(self._prepare(progress).update(progress, final=final)).decode("ascii")
         size = {"width": WIDTH, "height": HEIGHT, "alt": "Loss plot; the text above it says what it shows"}
-        put(self._handles, "plot", {"image/png": png, "text/plain": "loss plot"}, {"image/png": size})
+        self._put("plot", {"image/png": png, "text/plain": "loss plot"}, {"image/png": size})
+
+    def _put(self, place: str, data: dict[str, str], metadata: dict[str, Any]) -> None:
+        put(self._handles, place, data, metadata)
 
 
 class TerminalView:
