@@ -1,15 +1,18 @@
 """Whether a run fits in its device's memory, and in how many rows at a time; said before it starts."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from gpt_magic.engine.batching import Encoded
 from gpt_magic.engine.job import Hidden, Job, Settings
 from gpt_magic.engine.memory import available
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, rehearse
+from gpt_magic.engine.trunk import blank_states, hidden_from, rehearse_states
 from gpt_magic.errors import plural
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import config_of
@@ -87,7 +90,8 @@ def _counted(
     """What the run holds, from memory where the same was asked before: a cell is often run again."""
     shapes = [(part.lengths().tobytes(), part.scored_counts().tobytes()) for part in (rows.train, rows.valid)]
     used = None if learner.used is None else len(learner.used)
-    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, trials, settings, shapes, used)
+    kept = (used, learner.keeps)
+    how = (type(task), config_of(base).to_dict(), task.options.plain(), machine, trials, settings, shapes, kept)
     key = hashlib.sha256(repr(how).encode()).digest()
     if key not in _SEEN:
         need = _rehearsed(task, base, learner, rows, machine, trials, settings)
@@ -101,20 +105,37 @@ def _rehearsed(
     task: Task, base: Base, learner: Learner, rows: Rows, machine: Machine, trials: bool, settings: Settings
 ) -> Need | None:
     """What the run holds; None where it cannot be rehearsed, as with a family whose code looks at numbers."""
-    empty = replace(base, pretrained=False)
+    empty, blocks = replace(base, pretrained=False), learner.part.blocks
+    frozen: Sequence[Any] = ()
 
     def load() -> Any:
+        nonlocal frozen
         model = task.load(empty)
-        learner.begin(model)
+        frozen = learner.begin(model)
         return model
 
-    def work(hidden: Hidden, model: Any) -> Job:
-        return Job(model, task.objective, rows.train, settings, machine, hidden=hidden)
+    def work(some: Encoded, hidden: Hidden, model: Any) -> Job:
+        return Job(model, task.objective, some, settings, machine, hidden=hidden, frozen=frozen)
 
     valid = rows.valid if len(rows.valid) else None
-    for hidden in (hidden_packed, hidden_padded):
+    count = partial(rehearse, load, device=machine.device, read_together=task.read_together, trials=trials)
+    ways = [partial(count, partial(work, rows.train, hidden), valid=valid) for hidden in (hidden_packed, hidden_padded)]
+    if learner.keeps:
+        onward = partial(hidden_from, blocks=blocks)
+
+        def states(some: Encoded) -> Encoded:
+            return blank_states(some, blocks, config_of(base).hidden_size)
+
+        def read(model: Any) -> None:
+            with machine.autocast(training=False):
+                rehearse_states(model, rows.train, blocks)
+
+        validated = states(valid) if valid is not None and task.reads_hidden else valid
+        how = {"valid": validated, "valid_hidden": onward if task.reads_hidden else hidden_packed, "before": read}
+        ways.insert(0, partial(count, partial(work, states(rows.train), onward), **how))
+    for way in ways:
         try:
-            return rehearse(load, partial(work, hidden), machine.device, valid, task.read_together, trials)
+            return way()
         except Exception:  # noqa: S112  # whatever it is, it must not cost the run
             continue
     return None

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_magic.engine.batching import Encoded, epoch_order, steps_per_epoch
 from gpt_magic.engine.capture import will_capture
-from gpt_magic.engine.job import Job, Passes
+from gpt_magic.engine.job import Hidden, Job, Passes
 from gpt_magic.engine.parts import trained
 from gpt_magic.engine.schedule import build_optimizer
 from gpt_magic.engine.static import filled_loss, lay_out
@@ -63,6 +63,9 @@ def rehearse(
     valid: Encoded | None = None,
     read_together: int = 1,
     trials: bool = False,
+    *,
+    valid_hidden: Hidden | None = None,
+    before: Callable[[nn.Module], object] | None = None,
 ) -> Need:
     """Count what a run holds.
 
@@ -73,6 +76,8 @@ def rehearse(
         valid: what it is evaluated on, ``read_together`` rows in a forward pass; None where it is not, and so keeps no
             best weights.
         trials: whether learning rates are tried before the run.
+        valid_hidden: how ``valid`` goes through the model, where that is not how the job's rows do.
+        before: passes that come before the first step and keep nothing on the device, as of a frozen trunk.
 
     Raises:
         Exception: the model or the task does something that only works on numbers; nothing is known then.
@@ -84,7 +89,14 @@ def rehearse(
     with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
         _put_on(model, device)
         weights = held.now
-        job = work(model.train())
+        job = work(model)
+        first = 0
+        if before is not None:
+            model.eval()
+            with torch.no_grad(), held.most() as during:
+                before(model)
+            first = during.bytes - weights
+        job.learn()
         rows, several, ended = largest_pass(job)
         learned = [weight for _, weight in trained(model)]
         gradients = sum(weight.numel() * weight.element_size() for weight in learned)
@@ -104,20 +116,21 @@ def rehearse(
         look, copied = 0, _copy_of(model) if device.type == "cpu" else 0
         if valid is not None:
             reading = replace(job, train=valid)
-            reading.passes = Passes(read_together)
+            reading.hidden, reading.passes = valid_hidden or job.hidden, Passes(read_together)
             model.eval()
             before = held.now
             with torch.no_grad(), held.most() as during:
                 largest, _ = _largest(reading, [range(min(len(valid), _WINDOW))], limited=True)
                 pass_losses(reading, largest)
             look = max(during.bytes - before, copied)
-    # The worst of these moments: a pass, the optimizer's update, an evaluation, and right after it, when a new copy of
-    # the best weights is made and the old one is still there. What is captured keeps its memory between two steps.
+    # The worst of these moments: what comes first of all, a pass, the optimizer's update, an evaluation, and right
+    # after it, when a new copy of the best weights is made and the old one is still there. What is captured keeps its
+    # memory between two steps.
     making = max(step, gradients + update)
     beside = making + look if captured else max(making, look)
     best = copied if trials or valid is not None else 0
     cut = (len(rows), int(job.train.lengths()[rows].max())) if ended else None
-    return Need(weights, gradients, state, best, max(beside - gradients, 0), cut)
+    return Need(weights, gradients, state, best, max(beside, first - state - best, gradients) - gradients, cut)
 
 
 def _put_on(model: nn.Module, device: torch.device) -> None:

@@ -20,9 +20,11 @@ from gpt_magic.engine.layout import Queries
 from gpt_magic.engine.packing import FEW, arranged, gpt2_at, gpt2_embedded, is_gpt2, packing, places
 from gpt_magic.engine.ragged import from_lists, to_lists
 from gpt_magic.engine.splitting import in_passes
+from gpt_magic.lazy import mapped
 
 _ROWS_A_PASS = 64
 _PIECE = 2**26  # bytes of states that are held before they are written
+_LOOKED_AT = 16_384  # rows whose passes are looked at beforehand
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ def keep_states(
     lengths, width = rows.lengths(), int(model.config.hidden_size)
 
     def read(some: list[int]) -> list[np.ndarray]:
-        return _below(model, [rows.ids[row] for row in some], blocks)
+        ids = [rows.ids[row] for row in some]
+        states = _below(model, ids, blocks)[0].float().cpu().numpy()
+        return np.split(states, np.cumsum([len(row) for row in ids])[:-1])
 
     def batches() -> Iterator[Any]:
         for some in _pieces(lengths, _PIECE // (4 * width)):
@@ -94,14 +98,43 @@ def keep_states(
         stored = store.spool(batches(), None, size(rows, blocks, width))
     finally:
         model.train(training)
+    return _of(rows, blocks, from_lists(stored.table.column("states"), (width,)))
+
+
+def rehearse_states(model: Any, rows: Encoded, blocks: int) -> None:
+    """Hold what `keep_states` holds on the model's device at its worst moment, once; of many rows the first count."""
+    lengths, width = rows.lengths()[:_LOOKED_AT], int(model.config.hidden_size)
+    largest = max(
+        (
+            some
+            for piece in _pieces(lengths, _PIECE // (4 * width))
+            for some in forward_passes(piece, lengths, _ROWS_A_PASS)
+        ),
+        key=lambda some: int(lengths[some].sum()),
+    )
+    others = min(int(lengths.sum()), _PIECE // (4 * width)) - int(lengths[largest].sum())
+    device = next(model.parameters()).device
+    waiting = torch.empty(max(others, 0) if blocks and device.type == "cpu" else 0, width)  # to be written
+    _below(model, [rows.ids[row] for row in largest], blocks)
+    del waiting
+
+
+def blank_states(rows: Encoded, blocks: int, width: int) -> States:
+    """What `keep_states` makes of ``rows``, of the same shapes; nothing is computed and nothing kept."""
+    kept = rows.lengths() if blocks else rows.scored_counts()
+    zeros = mapped(lambda count: np.zeros((count, width), dtype=np.float32), kept.tolist())
+    return _of(rows, blocks, zeros)
+
+
+def _of(rows: Encoded, blocks: int, states: Sequence[np.ndarray]) -> States:
     return States(
-        ids=from_lists(stored.table.column("states"), (width,)),
-        scored=rows.scored if blocks else [np.arange(len(some)) for some in rows.scored],
+        ids=states,
+        scored=rows.scored if blocks else mapped(np.arange, rows.scored_counts().tolist()),
         targets=rows.targets,
         index=rows.index,
         notes=rows.notes,
         stored=rows.stored,
-        tokens=lengths,
+        tokens=rows.lengths(),
     )
 
 
@@ -129,8 +162,8 @@ def hidden_from(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np
         return trunk.ln_f(hidden)[0, at]  # type: ignore[no-any-return]
 
 
-def _below(model: Any, ids: Sequence[np.ndarray], blocks: int) -> list[np.ndarray]:
-    """States of each row before the last ``blocks``, ``(tokens, hidden)``."""
+def _below(model: Any, ids: Sequence[np.ndarray], blocks: int) -> Tensor:
+    """States of the rows before the last ``blocks``, one row after the other, ``(1, tokens, hidden)``."""
     trunk, device = model.base_model, next(model.parameters()).device
     lengths = np.array([len(row) for row in ids])
     layout = arranged(lengths, device)
@@ -140,7 +173,7 @@ def _below(model: Any, ids: Sequence[np.ndarray], blocks: int) -> list[np.ndarra
         hidden = gpt2_embedded(trunk, tokens, positions)
         for block in trunk.h[: len(trunk.h) - blocks]:
             hidden = block(hidden, packed_layout=layout)
-    return np.split(hidden[0].float().cpu().numpy(), np.cumsum(lengths)[:-1])
+    return hidden
 
 
 def _pieces(lengths: np.ndarray, most: int) -> Iterator[range]:

@@ -1,6 +1,7 @@
 """What is said of a run's memory before it starts, against what torch's allocator counts when it runs."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,12 @@ from gpt_magic.engine.events import Control
 from gpt_magic.engine.job import Hidden, Job, Passes
 from gpt_magic.engine.loop import train
 from gpt_magic.engine.packing import hidden_packed, hidden_padded
+from gpt_magic.engine.parts import Part, freeze
 from gpt_magic.engine.precision import Machine
 from gpt_magic.engine.rehearsal import Need, heavy_steps, largest_pass, rehearse
 from gpt_magic.engine.step import step_passes
 from gpt_magic.engine.trials import plan_trials, try_rates
+from gpt_magic.engine.trunk import blank_states, hidden_from, keep_states, rehearse_states
 from gpt_magic.tasks.extract import Ends
 from gpt_magic.tasks.language import NextToken, encode
 from tests.graphs import CpuGraphs
@@ -118,6 +121,31 @@ def test_small_matrices_beside_the_model_are_counted(batch: int, dropout: float,
     made: list[nn.Module] = []
     weights, _ = allocated(lambda: made.append(load()))
     _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    within_ten_percent(need, weights, held)
+
+
+@pytest.mark.parametrize("batch", [4, 40])
+@pytest.mark.parametrize("part", [Part("top", 1), Part("top", 3), Part("head")])
+@pytest.mark.parametrize("seed", range(2))
+def test_what_the_frozen_blocks_make_of_the_rows_is_counted(seed: int, part: Part, batch: int) -> None:
+    """Its passes come before the first step and are larger than those of small steps; then the blocks are not read."""
+    config, rows = {**shape(np.random.default_rng(seed)), "n_layer": 4}, random_rows(120, seed, longest=300)
+    blocks, onward = part.blocks, partial(hidden_from, blocks=part.blocks)
+
+    def load() -> nn.Module:
+        model = tiny_gpt2(dropout=0.1, **config)
+        freeze(model, part)
+        return model
+
+    def work(some: Encoded, model: nn.Module) -> Job:
+        how = settings(steps=6, batch_size=batch)
+        return Job(model, objective(), some, how, Machine(CPU, "fp32", ""), hidden=onward)
+
+    blank = blank_states(rows, blocks, config["n_embd"])
+    need = rehearse(load, partial(work, blank), CPU, before=lambda model: rehearse_states(model, rows, blocks))
+    made: list[nn.Module] = []
+    weights, _ = allocated(lambda: made.append(load()))
+    _, held = allocated(lambda: train(work(keep_states(made[0], rows, blocks), made[0]), lambda _: None, Control()))
     within_ten_percent(need, weights, held)
 
 
