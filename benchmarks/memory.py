@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,15 @@ CELLS = [
     ("nano", "classify", "all", 1000, 8, 0.0, "on"),
     ("nano", "classify", "lora", 48, 4, 0.0, "off"),
     ("nano", "classify", "lora", 224, 16, 0.1, "off"),
+    ("nano", "classify", "top:2", 224, 16, 0.0, "off"),
+    ("nano", "complete", "top:2", 224, 16, 0.0, "off"),
+    ("nano", "classify", "head", 224, 16, 0.0, "off"),
     ("gpt2", "classify", "all", 48, 16, 0.0, "off"),
     ("gpt2", "classify", "all", 48, 16, 0.1, "off"),
     ("gpt2", "classify", "all", 224, 4, 0.0, "on"),
     ("gpt2", "complete", "all", 48, 16, 0.1, "off"),
     ("gpt2", "classify", "lora", 48, 16, 0.0, "off"),
+    ("gpt2", "classify", "top:2", 48, 16, 0.0, "off"),
 ]
 STEPS, RANK = 2, 8
 
@@ -55,30 +60,45 @@ def cell(
     from gpt_magic.engine.events import Control
     from gpt_magic.engine.job import Job, Settings
     from gpt_magic.engine.loop import train
+    from gpt_magic.engine.packing import hidden_packed
+    from gpt_magic.engine.parts import freeze, parse
     from gpt_magic.engine.precision import choose_machine
     from gpt_magic.engine.rehearsal import rehearse
+    from gpt_magic.engine.trunk import blank_states, hidden_from, keep_states, rehearse_states
     from gpt_magic.engine.vocabulary import leave_out_unused, used_rows
 
     rows, objective = data(shape, kind, longest, batch)
+    trains = parse(part)
+    onward = partial(hidden_from, blocks=trains.blocks) if trains.freezes else hidden_packed
     settings = Settings(
         STEPS, batch, 1, 1e-4, "linear", 0.0, 0.01, 1.0, 0, 0, seed=0, checkpointing=checkpointing
     )  # fmt: skip
 
-    def work(model: Any) -> Job:
+    def work(some: Any, model: Any) -> Job:
         if (used := used_rows(model, rows)) is not None:  # as a run does
             leave_out_unused(model, used)
-        return Job(model, objective, rows, settings, choose_machine("cpu", "fp32"))
+        return Job(model, objective, some, settings, choose_machine("cpu", "fp32"), hidden=onward)
 
     def begun() -> Any:
         model = load(shape, kind, dropout)
         if part == "lora":
             add_adapter(model, Lora(RANK, 2 * RANK, 0.0))
+        if trains.freezes:
+            freeze(model, trains)
         return model
 
-    need = rehearse(begun, work, torch.device("cpu"))
+    def run(model: Any) -> None:
+        read = keep_states(model, rows, trains.blocks) if trains.freezes else rows
+        train(work(read, model), lambda _: None, Control())
+
+    read, before = rows, None
+    if trains.freezes:
+        read = blank_states(rows, trains.blocks, SHAPES[shape]["n_embd"])
+        before = partial(rehearse_states, rows=rows, blocks=trains.blocks)
+    need = rehearse(begun, partial(work, read), torch.device("cpu"), before=before)
     made: list[Any] = []
     weights, _ = allocated(lambda: made.append(begun()))
-    _, held = allocated(lambda: train(work(made[0]), lambda _: None, Control()))
+    _, held = allocated(lambda: run(made[0]))
     made.clear()
     found = {"said": need.total, "measured": weights + held, "passes": need.passes, "trainer": None}
     if checkpointing == "off" and part == "all":
@@ -191,7 +211,8 @@ def page(results: dict[str, Any]) -> str:
             "# Memory said before a run, and measured",
             "",
             f"Made by `python -m benchmarks.memory` on {results['machine']}, {results['date']}. Bytes that torch's",
-            "allocator held at the worst moment of two steps, weights and optimizer among them, nothing validated.",
+            "allocator held at the worst moment of two steps, weights and optimizer among them, nothing validated; of",
+            "`top:k` and `head` also while the frozen blocks read the rows, before the first step.",
             "Trainer is transformers' with its defaults, on the same rows, padded.",
             "",
             show(results["cells"]),

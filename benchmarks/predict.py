@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadMo
 
 import gpt_magic
 import gpt_magic.samples
-from benchmarks.report import machine, middle, table, write_json
+from benchmarks.report import machine, middle, read_json, table, write_json
 from gpt_magic.inference.generation import generate
 from gpt_magic.inference.label_tree import label_tree, score_labels
 from gpt_magic.inference.sampling import Sampling
@@ -172,6 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "predict.json")
     args = parser.parse_args(arguments)
     content: dict[str, Any] = {"machine": machine(), "rounds": args.rounds, "texts": args.texts, "cells": {}}
+    content["date"] = datetime.now(UTC).date().isoformat()
     rows: list[list[str]] = []
     texts = short_texts(args.texts)
 
@@ -192,10 +194,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     head = ["what", "side", "seconds", "CPU seconds", "x faster, wall", "x faster, CPU time", "the same"]
     content["table"] = table(head, rows)
     print(f"\n{machine()}\n\n{content['table']}")
-    write_json(args.results, content)
-    page = f"# Answers, side by side\n\nMade by `python -m benchmarks.predict`; {machine()}; median of {args.rounds} "
-    page += f"rounds (smallest-largest).\n\n{content['table']}\n"
-    args.results.with_suffix(".md").write_text(page, encoding="utf-8")
+    save(args.results, content)
+
+
+def save(out: Path, content: dict[str, Any]) -> None:
+    """Put the figures of this machine beside those of others, in the JSON and on the page."""
+    others = [old for old in read_json(out).get("machines", []) if old["machine"] != content["machine"]]
+    machines = sorted([*others, content], key=lambda found: found["machine"])
+    write_json(out, {"machines": machines})
+    page = (
+        "# Answers, side by side\n\nMade by `python -m benchmarks.predict`; medians of the rounds (smallest-largest).\n"
+    )
+    for found in machines:
+        page += f"\n## {found['machine']}\n\n{found['rounds']} rounds, {found['date']}.\n\n{found['table']}\n"
+    out.with_suffix(".md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
