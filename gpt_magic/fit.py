@@ -108,9 +108,11 @@ class Fit:
         if self.control.left.is_set():
             raise StopRequested
         prepared.learner.end(model)
-        if len(prepared.valid):
+        looked = self.recorder.progress().evaluations
+        evaluated = bool(looked) and looked[-1].step == outcome.step == outcome.kept_step
+        if len(prepared.valid) and not evaluated:
             self.recorder(Phase("looking at the validation rows once more"))
-        completed = look.complete()
+        completed = look.complete(evaluated=evaluated)
         completed = replace(completed, facts=[*chosen, *completed.facts])
         # The result first, so that nothing that goes wrong in the baselines can lose it.
         self.keep(self._result(look, outcome, completed, others, warnings))
@@ -335,11 +337,11 @@ class _Look:
         """What the model writes after the prompts to watch."""
         return self.task.sample(self.model, self.check)  # in fp32, as the result will write
 
-    def complete(self) -> Completed:
+    def complete(self, *, evaluated: bool = False) -> Completed:
         """What the task settles once the weights are; what goes wrong in it must not cost the model."""
         try:
             with _reading(self.machine, self.model, self.emit):
-                return self.task.complete(self.model, self.rows, self.hidden)
+                return self.task.complete(self.model, self.rows, self.hidden, evaluated=evaluated)
         except Exception as failure:
             why = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
             return Completed(warnings=[f"not settled after training, so left as it was: {why[:300]}"])

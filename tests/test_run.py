@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
+from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,13 @@ import torch
 
 import gpt_magic
 from gpt_magic import prepare
-from gpt_magic.engine import capture, memory
+from gpt_magic.engine import capture, loop, memory
 from gpt_magic.engine.events import StopRequested
 from gpt_magic.errors import DataError, RunAbandoned, TrainingError
 from gpt_magic.fit import Fit
 from gpt_magic.options import Options
 from gpt_magic.run import Run
+from gpt_magic.tasks import classify, multilabel, words
 from gpt_magic.tuned import TruncationWarning
 from tests.graphs import CpuGraphs
 
@@ -202,6 +204,46 @@ def test_a_dry_run_trains_nothing(films: pd.DataFrame) -> None:
     facts = dict(preflight.facts)
     assert facts["rows"] == "108 to train, 12 to validate"
     assert facts["plan"] == "21 steps of 16 rows; 3 epochs of 7 steps"
+
+
+@pytest.mark.parametrize("kind", ["classify", "multilabel", "words"])
+@pytest.mark.parametrize("best", ["last", "earlier"])
+def test_validation_rows_are_read_again_only_for_other_weights_than_those_just_evaluated(
+    films: pd.DataFrame, kind: str, best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"style": "words"} if kind == "words" else {"task": kind}
+    if kind == "multilabel":
+        films["label"] = [[label] for label in films["label"]]
+    module = {"classify": classify, "multilabel": multilabel, "words": words}[kind]
+    name, reads = "score_labels" if kind == "words" else "score_last", []
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *given: reads.append(1) or real(*given))
+
+    def measured(keeper: Any, step: int, epoch: float, evaluate: Any, emit: Any) -> None:
+        order = {"last": -step, "earlier": step}[best]
+        evaluated(keeper, step, epoch, lambda: {**evaluate(), "calibrated_loss": order, "loss": order}, emit)
+
+    evaluated = loop._Keeper.evaluated
+    monkeypatch.setattr(loop._Keeper, "evaluated", measured)
+    completed, evaluations = [], 3
+    complete = module.__dict__[f"{kind.capitalize()}Task"].complete
+
+    def both(task: Any, model: Any, rows: Any, hidden: Any, *, evaluated: bool) -> Any:
+        copies = copy(task), deepcopy(model)
+        completed.append(complete(*copies, rows, hidden))
+        reads.pop()  # that of this comparison
+        made = complete(task, model, rows, hidden, evaluated=evaluated)
+        completed.append(made)
+        return made
+
+    monkeypatch.setattr(module.__dict__[f"{kind.capitalize()}Task"], "complete", both)
+    run = finished(films, **options, epochs=evaluations, valid_fraction=0.4)
+    assert run.error is None
+    assert run.result.metrics["kept_step"] == {"last": run.result.metrics["steps"], "earlier": 5}[best]
+    assert len(reads) == evaluations + (best == "earlier")
+    anew, made = completed
+    assert anew.facts == made.facts
+    assert anew.metrics == made.metrics
 
 
 def test_class_weights_and_dropout_and_tail_reach_the_run(films: pd.DataFrame) -> None:

@@ -35,6 +35,7 @@ class ClassifyTask(LabelledTask):
     measure = "calibrated_loss"
 
     _calibration: Calibration | None = field(init=False, default=None)
+    _scores: np.ndarray | None = field(init=False, default=None)  # of the last evaluation
 
     @property
     def objective(self) -> "Classify":
@@ -58,16 +59,17 @@ class ClassifyTask(LabelledTask):
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, accuracy and macro F1."""
         targets = ragged.flat(rows.targets)
-        scores = score_last(model, rows.ids, logits, hidden, check)
+        scores = self._scores = score_last(model, rows.ids, logits, hidden, check)
         return quick_metrics(scores, targets, self.objective.weights(targets))
 
-    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden, *, evaluated: bool = False) -> Completed:
         """A temperature, which goes into the head."""
         if not self.options.calibrate:
             return Completed()
         if not len(rows):
             return UNSETTLED
-        scores = score_last(model, rows.ids, logits, hidden)
+        known = self._scores if evaluated else None
+        scores = score_last(model, rows.ids, logits, hidden) if known is None else known
         self._calibration, said = settle_temperature(scores, ragged.flat(rows.targets), self.options.seed)
         if self._calibration is not None:
             scale_output(model, 1 / self._calibration.temperature)

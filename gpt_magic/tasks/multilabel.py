@@ -42,6 +42,7 @@ class MultilabelTask(LabelledTask):
     measure = "calibrated_loss"
 
     _calibration: Calibration | None = field(init=False, default=None)
+    _scores: np.ndarray | None = field(init=False, default=None)  # of the last evaluation
     _thresholds: list[float] = field(init=False, default_factory=list)
 
     @property
@@ -70,13 +71,13 @@ class MultilabelTask(LabelledTask):
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss, micro and macro F1 at probability 0.5, average precision."""
-        scores = score_last(model, rows.ids, logits, hidden, check)
+        scores = self._scores = score_last(model, rows.ids, logits, hidden, check)
         truth = ragged.flat(rows.targets)
         loss = self.objective.from_scores(torch.from_numpy(scores), torch.from_numpy(truth)).mean()
         calibrated = calibrated_loss(scores, truth)
         return {"loss": float(loss), "calibrated_loss": calibrated, **label_metrics(sigmoid(scores), truth > 0)}
 
-    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden, *, evaluated: bool = False) -> Completed:
         """A temperature, which goes into the head, and each label's threshold."""
         self._thresholds = [USUAL] * len(self.data.classes)
         if not len(rows):
@@ -84,7 +85,8 @@ class MultilabelTask(LabelledTask):
             return Completed(
                 [*said.facts, ("thresholds", f"{USUAL} for each label: no validation rows to tune them on")]
             )
-        scores, truth = score_last(model, rows.ids, logits, hidden), ragged.flat(rows.targets) > 0
+        known, truth = self._scores if evaluated else None, ragged.flat(rows.targets) > 0
+        scores = score_last(model, rows.ids, logits, hidden) if known is None else known
         said = Completed()
         if self.options.calibrate:
             self._calibration, said = settle_temperature(scores, truth, self.options.seed)

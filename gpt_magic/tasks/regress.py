@@ -75,7 +75,7 @@ class RegressTask(LabelledTask):
             "rmse": found["rmse"] * self._scale,
         }
 
-    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:  # noqa: ARG002
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden, *, evaluated: bool = False) -> Completed:  # noqa: ARG002
         """Mean and scale go into the model, which then speaks in the data's unit."""
         scale_output(model, self._scale)
         if self._shifts:

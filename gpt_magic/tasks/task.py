@@ -135,8 +135,13 @@ class Task(ABC):
         """(prompt, continuation) pairs that show what was learned; none for most tasks."""
         return ()
 
-    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:  # noqa: ARG002
-        """Settle what comes after training: ``model`` has the kept weights, ``rows`` validate and may be none."""
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden, *, evaluated: bool = False) -> Completed:  # noqa: ARG002
+        """Settle what comes after training: ``model`` has the kept weights, ``rows`` validate and may be none.
+
+        Args:
+            evaluated: whether the last call of `evaluate` was with the same weights, so that what the model gave then
+                need not be computed again.
+        """
         return Completed()
 
     def compare(self, stop: threading.Event) -> tuple[list[Row], list[str]]:  # noqa: ARG002

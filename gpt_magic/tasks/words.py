@@ -43,6 +43,7 @@ class WordsTask(Task):
     _vocabulary: int = field(init=False, default=0)
     _tree: LabelTree = field(init=False)
     _calibration: Calibration | None = field(init=False, default=None)
+    _scores: np.ndarray | None = field(init=False, default=None)  # of the last evaluation
 
     @property
     def template(self) -> str:
@@ -90,19 +91,21 @@ class WordsTask(Task):
 
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> dict[str, float]:
         """Loss in nats a token of the right labels, accuracy and macro F1 of the likeliest labels."""
-        scores, truth = self._scored(model, rows, hidden, check)
+        scores, truth = self._scored(model, rows, hidden, check), self._truth()
+        self._scores = scores
         tokens = sum(map(len, rows.scored))
         found = quick_metrics(scores, truth, np.ones(len(truth)))
         return {**found, "loss": -float(scores[np.arange(len(truth)), truth].astype(np.float64).sum()) / tokens}
 
-    def complete(self, model: Any, rows: Encoded, hidden: Hidden) -> Completed:
+    def complete(self, model: Any, rows: Encoded, hidden: Hidden, *, evaluated: bool = False) -> Completed:
         """A temperature."""
         if not self.options.calibrate:
             return Completed()
         if not len(rows):
             return UNSETTLED
-        scores, truth = self._scored(model, rows, hidden, lambda: None)
-        self._calibration, said = settle_temperature(scores, truth, self.options.seed)
+        known = self._scores if evaluated else None
+        scores = self._scored(model, rows, hidden, lambda: None) if known is None else known
+        self._calibration, said = settle_temperature(scores, self._truth(), self.options.seed)
         return said
 
     def compare(self, stop: Event) -> tuple[list[Row], list[str]]:
@@ -117,12 +120,15 @@ class WordsTask(Task):
             "calibration": asdict(self._calibration) if self._calibration else None,
         }
 
-    def _scored(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the labels for validation rows, ``(rows, classes)``, and the numbers of the true ones."""
+    def _scored(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> np.ndarray:
+        """Scores of the labels for validation rows, ``(rows, classes)``."""
         starts = [ids[: scored[0] + 1] for ids, scored in zip(rows.ids, rows.scored, strict=True)]
+        return score_labels(model, starts, self._tree, hidden, check)
+
+    def _truth(self) -> np.ndarray:
+        """The numbers of the validation rows' own labels, ``(rows,)``."""
         number = {label: i for i, label in enumerate(self.data.classes)}
-        truth = np.array([number[label] for label in self.data.valid.labels])
-        return score_labels(model, starts, self._tree, hidden, check), truth
+        return np.array([number[label] for label in self.data.valid.labels])
 
 
 def check_template(template: str | None, label: str) -> str:
