@@ -1,6 +1,7 @@
 """A run and memory: what is said of it, what happens where it is short, and that nothing stays behind."""
 
 import gc
+import logging
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
 from benchmarks.allocator import allocated
 from gpt_magic import fit, room
@@ -176,6 +178,19 @@ def test_what_cannot_fit_is_said_with_what_to_lower(monkeypatch: pytest.MonkeyPa
     run = finished(dry_run=True)
     (line,) = [line for line in run.preflight.warnings if "free" in line]
     assert "it will probably run out of memory; lower max_length, take a smaller base" in line
+
+
+def test_what_does_not_work_in_a_rehearsal_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The original GPT cannot be packed, which is first tried; torch would write pages of it into the notebook."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(caplog.handler)
+    shape = {"n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 64, "vocab_size": 8192}
+    run = finished(base=(OpenAIGPTLMHeadModel(OpenAIGPTConfig(**shape)), base()[1]), max_steps=2)
+    assert run.error is None
+    assert fact(run, "memory").endswith(" MB")
+    logger.removeHandler(caplog.handler)
+    assert not [record for record in caplog.records if record.name == logger.name]
+    assert not logger.disabled
 
 
 def test_a_model_that_cannot_be_rehearsed_trains_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

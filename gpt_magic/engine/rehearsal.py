@@ -4,6 +4,7 @@ The rehearsal runs the code of the run itself, so whatever changes a run's memor
 autocast, frozen parameters, another optimizer) is counted without being known here.
 """
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -86,7 +87,7 @@ def rehearse(
 
     with torch.device("meta"):
         model = load()
-    with FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
+    with _unlogged("torch._subclasses.fake_tensor"), FakeTensorMode(allow_non_fake_inputs=True), _Counted() as held:
         _put_on(model, device)
         weights = held.now
         job = work(model)
@@ -131,6 +132,17 @@ def rehearse(
     best = copied if trials or valid is not None else 0
     cut = (len(rows), int(job.train.lengths()[rows].max())) if ended else None
     return Need(weights, gradients, state, best, max(beside, first - state - best, gradients) - gradients, cut)
+
+
+@contextmanager
+def _unlogged(name: str) -> Iterator[None]:
+    """Without what a logger says: torch writes pages on standard error of each operation that does not work."""
+    logger = logging.getLogger(name)
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _put_on(model: nn.Module, device: torch.device) -> None:

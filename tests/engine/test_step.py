@@ -3,12 +3,14 @@
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import OpenAIGPTConfig, OpenAIGPTForSequenceClassification
 
 from gpt_magic.engine import step
 from gpt_magic.engine.checkpointing import checkpointed
@@ -196,10 +198,22 @@ def test_checkpointed_blocks_give_the_same_gradients_and_draws(seed: int, dropou
             torch.testing.assert_close(value, results[1][1][name], atol=1e-7, rtol=1e-5, msg=name)
 
 
-def test_checkpointed_blocks_keep_less_and_the_model_is_as_it_was() -> None:
-    work = job(tiny_gpt2(n_layer=6), random_rows(40, seed=1, longest=60), batch_size=16)
+def original_gpt() -> nn.Module:
+    """A model of GPT-1, whose blocks transformers cannot compute twice."""
+    torch.manual_seed(0)
+    shape = {"n_layer": 6, "n_embd": 32, "n_head": 4, "n_positions": 64, "vocab_size": 100}
+    drop = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    return OpenAIGPTForSequenceClassification(OpenAIGPTConfig(**shape, **drop, num_labels=3, pad_token_id=0))
+
+
+@pytest.mark.parametrize(
+    ("load", "hidden"), [(partial(tiny_gpt2, n_layer=6), hidden_packed), (original_gpt, hidden_padded)]
+)
+def test_checkpointed_blocks_keep_less_and_the_model_is_as_it_was(load: Callable[[], Any], hidden: Hidden) -> None:
+    work = job(load(), random_rows(40, seed=1, longest=60), batch_size=16)
+    work.hidden = hidden
     work.model.train()
-    before, sizes = [dict(vars(module)) for module in work.model.modules()], []
+    before, sizes, found = [dict(vars(module)) for module in work.model.modules()], [], []
     for twice in (False, True):
         work.passes.checkpointing = twice
         kept: dict[int, int] = {}
@@ -212,7 +226,11 @@ def test_checkpointed_blocks_keep_less_and_the_model_is_as_it_was() -> None:
             losses = pass_losses(work, range(16))
         sizes.append(sum(kept.values()))
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        found.append(gradients(work.model))
+        work.model.zero_grad()
     assert sizes[1] < sizes[0] / 3
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], atol=1e-7, rtol=1e-5, msg=name)
     assert [vars(module) for module in work.model.modules()] == before
 
 
