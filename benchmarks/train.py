@@ -379,7 +379,7 @@ def report(shape: str, kind: str, args: argparse.Namespace, device: torch.device
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what was asked for; cells of earlier runs stay in the file."""
+    """Measure what was asked for; other cells, and those of other machines, stay in the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
@@ -406,20 +406,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for shape in args.shapes:
         for kind in args.kinds:
             cell = report(shape, kind, args, device)
-            cell |= {"machine": machine(), "when": datetime.now(UTC).isoformat(timespec="seconds")}
-            content[f"{shape}, {kind}"] = cell | {"rounds": args.rounds, "steps": args.steps}
+            cell |= {
+                "when": datetime.now(UTC).isoformat(timespec="seconds"),
+                "rounds": args.rounds,
+                "steps": args.steps,
+            }
+            content.setdefault(machine(), {})[f"{shape}, {kind}"] = cell
             write_json(args.results, content)
             args.results.with_suffix(".md").write_text(as_page(content), encoding="utf-8")
 
 
 def as_page(content: dict[str, Any]) -> str:
-    """All cells as one Markdown page."""
+    """All cells as one Markdown page, those of each machine together."""
     parts = [HEAD]
-    for name, cell in content.items():
-        how = f"{cell['machine']}; {cell['rounds']} rounds of {cell['steps']} counted steps"
-        parts.append(f"## {name}\n\n{how}.\n\n{cell['table']}\n")
-        if "largest_difference_of_losses" in cell:
-            parts.append(f"{LOSSES}: {cell['largest_difference_of_losses']:.1e}.\n")
+    for machine_name, cells in sorted(content.items()):
+        parts.append(f"## {machine_name}\n")
+        for name, cell in cells.items():
+            how = f"{cell['rounds']} rounds of {cell['steps']} counted steps, {cell['when'][:10]}"
+            parts.append(f"### {name}\n\n{how}.\n\n{cell['table']}\n")
+            if "largest_difference_of_losses" in cell:
+                parts.append(f"{LOSSES}: {cell['largest_difference_of_losses']:.1e}.\n")
     return "\n".join(parts)
 
 

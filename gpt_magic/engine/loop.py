@@ -176,7 +176,7 @@ class _Keeper:
 
     def restore(self, last_step: int) -> tuple[int, Mapping[str, Any]]:
         """Put the best weights back; returns their step and metrics (the last step's when none was evaluated)."""
-        if self._metrics and self.step != last_step:
+        if self._metrics:  # also those of the last step: what failed may have been an update, half made
             put_back(self.model, self._best)
         self._best = {}
         return self.kept(last_step)

@@ -18,7 +18,7 @@ from gpt_magic.engine.batching import Encoded, forward_passes
 from gpt_magic.engine.kernels import fast_kernels
 from gpt_magic.engine.layout import Queries
 from gpt_magic.engine.packing import FEW, arranged, gpt2_at, gpt2_embedded, is_gpt2, packing, places
-from gpt_magic.engine.ragged import from_lists, to_lists
+from gpt_magic.engine.ragged import Ragged, from_lists, to_lists
 from gpt_magic.engine.splitting import in_passes
 from gpt_magic.lazy import mapped
 
@@ -129,13 +129,19 @@ def blank_states(rows: Encoded, blocks: int, width: int) -> States:
 def _of(rows: Encoded, blocks: int, states: Sequence[np.ndarray]) -> States:
     return States(
         ids=states,
-        scored=rows.scored if blocks else mapped(np.arange, rows.scored_counts().tolist()),
+        scored=rows.scored if blocks else _numbered(rows.scored_counts()),
         targets=rows.targets,
         index=rows.index,
         notes=rows.notes,
         stored=rows.stored,
         tokens=rows.lengths(),
     )
+
+
+def _numbered(counts: np.ndarray) -> Ragged:
+    """Rows of 0, 1, 2 ..., of so many numbers each."""
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    return Ragged([(np.arange(ends[-1]) - np.repeat(ends[:-1], counts), ends)])
 
 
 def hidden_from(model: nn.Module, ids: Sequence[np.ndarray], scored: Sequence[np.ndarray], *, blocks: int) -> Tensor:

@@ -238,6 +238,23 @@ def test_best_weights_are_restored(values: list[float]) -> None:
     assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8, 12]
 
 
+def test_an_update_that_fails_half_way_does_not_stay_in_the_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where memory runs out in it; the last evaluation, whose weights are the best, came right before."""
+    model, seen = tiny_gpt2(), []
+    step = torch.optim.AdamW.step
+
+    def failing(optimizer: Any, *given: Any) -> Any:
+        if len(seen) < 2:
+            return step(optimizer, *given)
+        optimizer.param_groups[0]["params"][0].data.add_(1)
+        raise MemoryError
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", failing)
+    outcome, _ = run(job(model, random_rows(16, seed=3), scripted([0.9, 0.4], model, seen), steps=12))
+    assert (outcome.reason, outcome.step, outcome.kept_step) == ("failed", 8, 8)
+    assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
+
+
 def test_the_job_says_by_which_measure_weights_are_the_best() -> None:
     model, seen = tiny_gpt2(), []
     scores = [{"loss": 0.4, "calibrated_loss": 0.9}, {"loss": 0.7, "calibrated_loss": 0.3}, {"loss": 0.9}]
