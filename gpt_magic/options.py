@@ -172,7 +172,7 @@ class Options(Configurable):
         ["head", "tail", "error"],
         "head",
         help="A text over max_length keeps its head or its tail (said in the report), or is an error; generate cuts "
-        "texts into blocks instead, and of a long prompt keeps the end.",
+        "texts into blocks instead, and of a long prompt keeps the end; a long context is read in windows.",
     ).tag(group="data", tasks=("classify", "multilabel", "regress", "answer", "generate"), config=True)
 
     # --- model --------------------------------------------------------------------------------------

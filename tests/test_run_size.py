@@ -66,16 +66,17 @@ def table(kind: str, folder: Path) -> Path:
     return folder / f"{kind}.csv"
 
 
-@pytest.mark.parametrize("kind", ["classify", "generate"])
+@pytest.mark.parametrize("kind", ["classify", "words", "generate"])
 def test_the_same_bits_from_memory_from_a_file_and_found_again(kind: str, tmp_path: Path, large: Any) -> None:
-    path = table(kind, tmp_path)
-    made, phases = run(path)
-    found, again = run(path)
+    how = {"style": "words"} if kind == "words" else {}
+    path = table("generate" if kind == "generate" else "classify", tmp_path)
+    made, phases = run(path, **how)
+    found, again = run(path, **how)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "IN_MEMORY", 10**9)
         patch.setattr(readers, "BIG", 10**9)
         patch.setattr(keys, "_SMALL", 10**9)
-        small, _ = run(path)
+        small, _ = run(path, **how)
     weights = [one.result.model.state_dict() for one in (made, found, small)]  # type: ignore[union-attr]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name

@@ -60,6 +60,12 @@ def test_texts_in_any_sequence(clf: TunedModel, form: Any) -> None:
     assert out["prediction"].tolist() == clf.predict(TEXTS)["prediction"].tolist()
 
 
+def test_a_cell_that_waits_works_also_when_the_run_is_over(clf: TunedModel) -> None:
+    """By then the name that a run in the background had is the model's."""
+    assert clf.wait() is clf
+    assert clf.wait(timeout=1) is clf
+
+
 @pytest.mark.parametrize("text", ["a fine film", np.str_("a fine film"), np.array("a fine film")])
 def test_one_text(clf: TunedModel, text: Any) -> None:
     out = clf.predict(text)

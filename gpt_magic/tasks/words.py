@@ -1,13 +1,14 @@
 """Classification by words: the language model says how likely the name of each label is behind a text."""
 
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from threading import Event
 from typing import Any
 
 import numpy as np
 
-from gpt_magic.data.checks import Text
+from gpt_magic.data.checks import Examples, Text
 from gpt_magic.data.labelled import LabelledData
 from gpt_magic.data.tokens import length_facts, length_picture, token_ids
 from gpt_magic.engine.batching import Encoded
@@ -15,11 +16,13 @@ from gpt_magic.engine.job import Hidden
 from gpt_magic.errors import DataError, ModelError, OptionError, listing, plural, short
 from gpt_magic.inference.calibration import Calibration
 from gpt_magic.inference.label_tree import LabelTree, label_tree, score_labels
+from gpt_magic.lazy import mapped
 from gpt_magic.models.find import Base
 from gpt_magic.models.load import load_language_model
 from gpt_magic.models.tokenizer import closing_tokens
 from gpt_magic.tasks import baselines
 from gpt_magic.tasks.classify import class_fact, quick_metrics
+from gpt_magic.tasks.keys import token_key
 from gpt_magic.tasks.labelled import UNSETTLED, long_texts, refuse_long, settle_temperature
 from gpt_magic.tasks.language import Learned, NextToken, encode
 from gpt_magic.tasks.task import Check, Completed, Row, Rows, Task
@@ -61,27 +64,41 @@ class WordsTask(Task):
         self.tokenizer = tokenizer
         named = label_ids(data.classes, tokenizer, self.template)
         self._tree = label_tree(named)
-        number = {label: i for i, label in enumerate(data.classes)}
-        made, lengths, warnings = [], [], []
-        room = prompt_room(limit, named)
-        for what, examples in (("training", data.train), ("validation", data.valid)):
-            ids, found = prompts(examples.texts, tokenizer, self.template, room, truncate, examples.index, check)
-            ends = [named[number[label]] for label in examples.labels]
-            rows = zip(ids, ends, examples.index, strict=True)
-            made.append(encode((_learned(*row) for row in rows), limit))
-            lengths.append(found)
-            warnings += long_texts(found, room, truncate, what, examples.index)
+        train = self._tokens(data.train, named, limit, check, 0)
+        valid = self._tokens(data.valid, named, limit, check, len(data.train))
+        room, lengths = prompt_room(limit, named), train.notes["lengths"]
         return Rows(
-            train=made[0],
-            valid=made[1],
+            train=train,
+            valid=valid,
             facts=[
                 class_fact(data.train.labels, data.classes),
                 ("words", f"behind {short(self.template)}, such as {label_text(data.classes[0], self.template)!r}"),
-                *length_facts(lengths[0], int(made[0].lengths().sum())),
+                *length_facts(lengths, int(train.lengths().sum())),
             ],
-            warnings=warnings,
-            lengths=length_picture(lengths[0], room),
+            warnings=[
+                *long_texts(lengths, room, truncate, "training", data.train.index),
+                *long_texts(valid.notes["lengths"], room, truncate, "validation", data.valid.index),
+            ],
+            lengths=length_picture(lengths, room),
         )
+
+    def _tokens(
+        self, examples: Examples, named: Sequence[Sequence[int]], limit: int, check: Check, before: int
+    ) -> Encoded:
+        """Rows for the loop, made anew or found; ``before`` rows of others were made."""
+        texts, index, truncate = examples.texts, examples.index, self.options.truncate
+        numbers = self._numbers(examples.labels)
+        every = (part for row in zip(texts, numbers.tolist(), strict=True) for part in _parts(*row))
+        key, need = token_key(self.tokenizer, every, "words", self.template, named, limit, truncate)
+        lengths: array[int] = array("q")
+
+        def learned() -> Iterator[Learned]:
+            made = made_prompts(texts, self.tokenizer, self.template, prompt_room(limit, named), truncate, index, check)
+            for (ids, length), number, name in zip(made, numbers, index, strict=True):
+                lengths.append(length)
+                yield _learned(ids, named[number], name)
+
+        return encode(self.watched(learned(), before), limit, key, notes={"lengths": lengths}, need=need)
 
     def load(self, base: Base) -> Any:
         """The base with its language-model head."""
@@ -127,8 +144,11 @@ class WordsTask(Task):
 
     def _truth(self) -> np.ndarray:
         """The numbers of the validation rows' own labels, ``(rows,)``."""
+        return self._numbers(self.data.valid.labels)
+
+    def _numbers(self, labels: Sequence[Hashable]) -> np.ndarray:
         number = {label: i for i, label in enumerate(self.data.classes)}
-        return np.array([number[label] for label in self.data.valid.labels])
+        return np.fromiter((number[label] for label in labels), dtype=np.int64, count=len(labels))
 
 
 def check_template(template: str | None, label: str) -> str:
@@ -181,6 +201,20 @@ def prompts(
     index: Sequence[Any],
     check: Check = lambda: None,
 ) -> tuple[list[np.ndarray], np.ndarray]:
+    """What `made_prompts` gives, all of it: the ids, ``(tokens,)`` each, and the lengths, ``(texts,)``."""
+    made = [*made_prompts(texts, tokenizer, template, room, truncate, index, check)]
+    return [ids for ids, _ in made], np.array([length for _, length in made], dtype=np.int64)
+
+
+def made_prompts(
+    texts: Sequence[Text],
+    tokenizer: Any,
+    template: str,
+    room: int,
+    truncate: str,
+    index: Sequence[Any],
+    check: Check = lambda: None,
+) -> Iterator[tuple[np.ndarray, int]]:
     """Token ids of each text in the template, the three parts tokenised apart and the text cut so that all fits.
 
     The two texts of a pair stand in two lines.
@@ -190,12 +224,12 @@ def prompts(
         truncate: ``head`` keeps the beginning of a text, ``tail`` the end, ``error`` refuses.
         index: the rows' names, for messages.
 
-    Returns:
-        The ids, ``(tokens,)`` each, and the lengths before cutting, ``(texts,)``.
+    Yields:
+        The ids, ``(tokens,)``, and how many there were before cutting.
 
     Raises:
         OptionError: there is no room for a text.
-        DataError: with ``truncate="error"``, a prompt is longer than ``room``.
+        DataError: with ``truncate="error"``, a prompt is longer than ``room``; said when all were read.
     """
     before, after = template.split(PLACE)
     opening = tokenizer(before)["input_ids"]
@@ -207,15 +241,20 @@ def prompts(
             f"max_length leaves {plural(max(room, 0), 'token')} for a prompt, and the template alone has "
             f"{len(opening) + len(closing):,}: a shorter template, shorter labels or a larger max_length"
         )
-    whole = [text if isinstance(text, str) else "\n".join(text) for text in texts]
-    ids, lengths = [], np.zeros(len(texts), dtype=np.int64)
-    for number, row in enumerate(token_ids(whole, tokenizer, index, check, whole=False)):
-        lengths[number] = len(opening) + len(row) + len(closing)
+    whole = mapped(lambda text: text if isinstance(text, str) else "\n".join(text), texts) if len(texts) else []
+    lengths: array[int] = array("q")
+    for row in token_ids(whole, tokenizer, index, check, whole=False):
+        lengths.append(len(opening) + len(row) + len(closing))
         kept = row[-left:] if truncate == "tail" else row[:left]
-        ids.append(np.array([*opening, *kept, *closing], dtype=np.int32))
+        yield np.array([*opening, *kept, *closing], dtype=np.int32), lengths[-1]
     if truncate == "error":
-        refuse_long(lengths, room, index)
-    return ids, lengths
+        refuse_long(np.array(lengths), room, index)
+
+
+def _parts(text: Text, number: int) -> Iterator[str]:
+    """All that differs from row to row: a text or two, and the label."""
+    yield from (text,) if isinstance(text, str) else text
+    yield str(number)
 
 
 def _learned(prompt: np.ndarray, end: Sequence[int], row: Any) -> Learned:

@@ -17,6 +17,8 @@ from gpt_magic.summary import Preflight, Summary
 from gpt_magic.tuned.trials import Trials
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import pandas as pd
     from matplotlib.figure import Figure
 
@@ -65,6 +67,10 @@ class TunedModel:
     progress: Progress = field(default_factory=Progress)
     hidden: Hidden = hidden_packed
     shown_in_cell: int | None = field(default=None, compare=False)
+
+    def wait(self, timeout: float | None = None) -> "Self":  # noqa: ARG002
+        """The model itself: there is nothing to wait for. A run in the background had this name until it ended."""
+        return self
 
     @property
     def history(self) -> "pd.DataFrame":
