@@ -117,7 +117,7 @@ def _rehearsed(
     def work(some: Encoded, hidden: Hidden, model: Any) -> Job:
         return Job(model, task.objective, some, settings, machine, hidden=hidden, frozen=frozen)
 
-    valid = rows.valid if len(rows.valid) else None
+    valid = task.read_in_evaluations(rows.valid) if len(rows.valid) else None
     count = partial(rehearse, load, device=machine.device, read_together=task.read_together, trials=trials)
     ways = [partial(count, partial(work, rows.train, hidden), valid=valid) for hidden in (hidden_packed, hidden_padded)]
     if learner.keeps:

@@ -128,6 +128,32 @@ def test_what_is_said_is_what_the_allocator_counts(
     assert said[0].total == pytest.approx(weights + held, rel=0.1)
 
 
+def test_evaluations_that_score_every_label_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Need] = []
+    monkeypatch.setattr(room, "_fact", lambda need, *_: said.append(need) or "")
+    rows = [(f"text {number}", f"{'many words ' * (kind % 4)}{kind}") for number in range(12) for kind in range(20)]
+    options = Options()
+    options.update({"data": [{"text": text, "label": label} for text, label in rows], "style": "words"})
+    options.update({"base": base(n_embd=64, n_positions=128), "train": "top:1", "batch_size": 4, "max_steps": 4})
+    made = prepare(options, read_data(options), None, lambda _: None, lambda: None)
+
+    def load() -> Any:
+        model = made.task.load(made.base)
+        made.learner.begin(model)
+        return model
+
+    def work(model: Any) -> None:
+        job = Job(model, made.task.objective, made.train, made.settings, made.machine)
+        job.evaluate = lambda: made.task.evaluate(model, made.valid, hidden_packed, lambda: None)
+        outcome = loop.train(job, lambda _: None, Control())
+        assert outcome.metrics
+
+    models: list[Any] = []
+    weights, _ = allocated(lambda: models.append(load()))
+    _, held = allocated(lambda: work(models[0]))
+    assert said[0].total == pytest.approx(weights + held, rel=0.1)
+
+
 def test_the_weights_that_trials_go_back_to_are_counted() -> None:
     given = {"dry_run": True, "max_steps": 60, "learning_rate": "auto"}
     said = fact(finished(**given, valid_fraction=0), "memory")

@@ -86,7 +86,8 @@ def flush(path: Path) -> None:
 def random_state() -> dict[str, Any]:
     """The states of torch's random generators: the processor's and every GPU's."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": devices}
+    apple = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": devices, "mps": apple}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
@@ -94,3 +95,5 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
+    if state.get("mps") is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])

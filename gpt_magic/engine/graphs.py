@@ -9,6 +9,7 @@ import torch
 
 _CAPTURING = threading.Lock()  # torch captures one graph at a time in a process
 _OF_THREAD = threading.local()
+_FREE: dict[torch.device, list[torch.cuda.Stream]] = {}
 
 
 class Graphs(Protocol):
@@ -60,9 +61,23 @@ class CudaGraphs:
         return graph.replay
 
 
+class _Borrowed:
+    """A stream of one thread, which the next may have when that has ended.
+
+    Each stream on which something is multiplied keeps a workspace of cuBLAS, and every run is a thread of its own.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._free = _FREE.setdefault(device, [])
+        self.stream: torch.cuda.Stream = self._free.pop() if self._free else torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __del__(self) -> None:
+        self._free.append(self.stream)
+
+
 def _stream_of_thread(device: torch.device) -> torch.cuda.Stream:
-    """One for all graphs of a thread: each stream on which something is multiplied keeps a workspace of cuBLAS."""
-    streams: dict[torch.device, torch.cuda.Stream] = vars(_OF_THREAD).setdefault("streams", {})
-    if device not in streams:
-        streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return streams[device]
+    """One for all graphs of a thread."""
+    borrowed: dict[torch.device, _Borrowed] = vars(_OF_THREAD).setdefault("streams", {})
+    if device not in borrowed:
+        borrowed[device] = _Borrowed(device)
+    return borrowed[device].stream

@@ -126,7 +126,7 @@ def _enough(job: Job, keeper: "_Keeper", course: Course, step: int, per_epoch: i
         return False
     keeper.evaluated(step, step / per_epoch, job.evaluate, emit)
     patience = job.settings.early_stop * per_epoch
-    no_better = bool(patience) and step - keeper.step >= patience and step < course.last
+    no_better = bool(patience) and step - keeper.since >= patience and step < course.last
     if not job.settings.open_end:
         return no_better
     ends = course.holds and (no_better or step >= course.must_fall) and not course.fall(step)
@@ -141,7 +141,7 @@ def _enough(job: Job, keeper: "_Keeper", course: Course, step: int, per_epoch: i
 def _phase(settings: Settings, course: Course, keeper: "_Keeper", step: int, per_epoch: int) -> str:
     """What the run is doing, in words."""
     if course.holds:
-        return f"training; nothing better for {(step - keeper.step) / per_epoch:.2g} of {settings.early_stop} epochs"
+        return f"training; nothing better for {(step - keeper.since) / per_epoch:.2g} of {settings.early_stop} epochs"
     return "training while the rate falls" if settings.open_end else "training"
 
 
@@ -155,6 +155,7 @@ class _Keeper:
     def __init__(self, model: nn.Module, measure: str, clock: Callable[[], float]) -> None:
         self.model, self.measure, self.clock = model, measure, clock
         self.step = 0  # of the best weights so far
+        self.since = 0  # the step since which nothing was better
         self._best: dict[str, Tensor] = {}
         self._metrics: Mapping[str, Any] = {}
         self._lowest = float("inf")
@@ -164,7 +165,9 @@ class _Keeper:
         metrics = evaluate()
         value = metrics[self.measure]
         lowest = value if np.isfinite(value) else float("inf")
-        best = not self._metrics or lowest < self._lowest
+        if lowest < self._lowest or not self._metrics:
+            self.since = step
+        best = self.since == step or not np.isfinite(self._lowest)  # while nothing is known the last are as good as any
         if best:
             self.step, self._metrics, self._lowest = step, metrics, lowest
             self._best = {name: value.detach().to("cpu", copy=True) for name, value in trained(self.model)}
@@ -195,11 +198,13 @@ class _Keeper:
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold of it."""
         metrics = json.dumps(dict(self._metrics), default=lambda value: value.tolist())  # of numpy's numbers
-        return {"step": self.step, "best": self._best, "metrics": metrics, "lowest": float(self._lowest)}
+        numbers = {"step": self.step, "since": self.since, "lowest": float(self._lowest)}
+        return {**numbers, "best": self._best, "metrics": metrics}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.step, self._best, self._lowest = (state[name] for name in ("step", "best", "lowest"))
+        self.since = state.get("since", self.step)
         self._metrics = json.loads(state["metrics"])
 
 

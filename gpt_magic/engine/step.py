@@ -200,11 +200,11 @@ def _rows_not_finite(losses: Tensor, rows: Sequence[int], encoded: Encoded) -> l
 def clip(model: nn.Module, largest: float, step: int, encoded: Encoded, rows: Sequence[int]) -> float:
     """Clip the gradient norm and return what it was before."""
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
-    total = nn.utils.get_total_norm(gradients, foreach=True)
+    total = nn.utils.get_total_norm(gradients)  # where torch has it, of all gradients at once
     norm = float(total)
     if not np.isfinite(norm):
         where = listing(encoded.index[row] for row in rows)
         raise _diverged(f"the gradient is {norm} at step {step} (rows {where}): {_ADVICE}")
     if 0 < largest < norm + 1e-6:  # else torch multiplies all of them by one, a thirtieth of a step of GPT-2 in bf16
-        nn.utils.clip_grads_with_norm_(model.parameters(), largest, total, foreach=True)
+        nn.utils.clip_grads_with_norm_(model.parameters(), largest, total)
     return norm

@@ -136,11 +136,12 @@ def _trial(
             emit(Phase(f"{what}, step {len(losses) + 1:,} of {steps:,}"))
 
     own = job.settings
+    whole = _usual_steps(own, len(job.train))
     settings = replace(
         own,
         steps=steps,
         learning_rate=rate,
-        warmup=own.warmup if own.warmup < 1 else min(own.warmup / own.steps, 0.5),  # a count is of the whole run
+        warmup=own.warmup if own.warmup < 1 else min(own.warmup / whole, 0.5),  # a count is of the whole run
         early_stop=0,
         eval_every=0,
         open_end=False,
@@ -177,7 +178,7 @@ def _row_losses(job: Job, rows: Encoded, control: Control) -> np.ndarray:
     judged.passes, lengths = job.passes, rows.lengths()
     cut = step_passes(judged, range(len(rows)), lengths)
     with torch.inference_mode():
-        read = in_passes(job.model, cut, lengths, lambda some: pass_losses(judged, some).double().cpu(), control.check)
+        read = in_passes(job.model, cut, lengths, lambda some: pass_losses(judged, some).cpu().double(), control.check)
         for some, losses in read:
             np.add.at(found, np.repeat(some, counts[some]), losses.numpy())
     return found

@@ -25,8 +25,8 @@ def shift_output(model: Any, amount: float) -> None:
     """
     weight, bias = model.score.weight[0], _last_bias(model)
     with torch.no_grad():
-        exact = weight.double()
-        bias.add_((amount * exact / exact.square().sum()).to(bias.dtype))
+        exact = weight.cpu().double()  # which Apple's GPUs do not have
+        bias.add_((amount * exact / exact.square().sum()).to(bias.dtype).to(bias.device))
 
 
 def _last_bias(model: Any) -> Any:

@@ -105,7 +105,7 @@ class OnDevice:
         """In float32, ``(outputs,)``."""
         if device in self._copies:
             return self._copies[device]
-        made = torch.from_numpy(self._values).to(device, torch.float32)
+        made = torch.from_numpy(self._values).float().to(device)
         if type(made) is Tensor:  # a rehearsal's tensors have no numbers
             self._copies[device] = made
         return made

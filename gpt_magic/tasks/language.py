@@ -112,7 +112,7 @@ def row_nats(
     def read(rows: list[int]) -> np.ndarray:
         states = hidden(model, [encoded.ids[r] for r in rows], [encoded.scored[r] for r in rows])
         expected = torch.from_numpy(np.concatenate([encoded.targets[r] for r in rows])).to(device)
-        losses: np.ndarray = objective.losses(model, states, expected).double().cpu().numpy()
+        losses: np.ndarray = objective.losses(model, states, expected).cpu().double().numpy()
         return losses
 
     training, nats = model.training, np.zeros(len(encoded))

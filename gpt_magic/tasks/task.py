@@ -123,6 +123,10 @@ class Task(ABC):
     def evaluate(self, model: Any, rows: Encoded, hidden: Hidden, check: Check) -> Mapping[str, Any]:
         """Metrics of ``rows``, ``loss`` among them; ``check`` may raise to end the work."""
 
+    def read_in_evaluations(self, rows: Encoded) -> Encoded:
+        """What goes through the model when ``rows`` are evaluated, for the memory that it takes; most often they."""
+        return rows
+
     def foresee(self, context: int) -> list[str]:  # noqa: ARG002
         """Refuse what cannot be done with a model that reads ``context`` tokens, or say what cannot be done well.
 

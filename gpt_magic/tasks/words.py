@@ -114,6 +114,18 @@ class WordsTask(Task):
         found = quick_metrics(scores, truth, np.ones(len(truth)))
         return {**found, "loss": -float(scores[np.arange(len(truth)), truth].astype(np.float64).sum()) / tokens}
 
+    def read_in_evaluations(self, rows: Encoded) -> Encoded:
+        """Prompts with all labels behind them, each token of which is scored."""
+        tail = self._tree.tokens.astype(np.int32)
+        ends = [int(scored[0]) + 1 for scored in rows.scored]
+        places = np.arange(1 + len(tail))
+        return Encoded(
+            ids=mapped(lambda row, end: np.concatenate([row[:end], tail]), rows.ids, ends),
+            scored=mapped(lambda end: end - 1 + places, ends),
+            targets=mapped(lambda _: np.zeros(len(places), dtype=np.int64), ends),
+            index=rows.index,
+        )
+
     def complete(self, model: Any, rows: Encoded, hidden: Hidden, *, evaluated: bool = False) -> Completed:
         """A temperature."""
         if not self.options.calibrate:

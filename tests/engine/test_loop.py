@@ -255,6 +255,15 @@ def test_an_update_that_fails_half_way_does_not_stay_in_the_best_weights(monkeyp
     assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
 
 
+def test_as_long_as_no_measure_is_finite_the_last_weights_are_kept() -> None:
+    for values, kept in (([np.nan] * 3, 12), ([np.nan, 0.5, np.nan], 8), ([0.5, np.nan, 0.6], 4)):
+        model, seen = tiny_gpt2(), []
+        outcome, _ = run(job(model, random_rows(16, seed=3), scripted(values, model, seen), steps=12))
+        assert (outcome.reason, outcome.kept_step) == ("done", kept)
+        best = seen[kept // 4 - 1]
+        assert all(torch.equal(value, best[name]) for name, value in model.state_dict().items())
+
+
 def test_the_job_says_by_which_measure_weights_are_the_best() -> None:
     model, seen = tiny_gpt2(), []
     scores = [{"loss": 0.4, "calibrated_loss": 0.9}, {"loss": 0.7, "calibrated_loss": 0.3}, {"loss": 0.9}]
@@ -394,7 +403,7 @@ def distance(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> 
         ("constant", [0.5, 0.6, 0.7], ("early_stop", 15, 5)),
         ("linear", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], ("done", 30, 30)),  # the bound: the fall begins one epoch before
         ("constant", [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], ("done", 30, 30)),  # which for this one is no reason to stop early
-        ("linear", [float("nan")] * 4, ("done", 20, 5)),
+        ("linear", [float("nan")] * 4, ("done", 20, 20)),  # nothing is known: it ends as if nothing got better
     ],
 )
 def test_where_an_open_end_is(schedule: str, values: list[float], ends: tuple[str, int, int]) -> None:

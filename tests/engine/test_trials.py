@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from gpt_magic.engine import trials
-from gpt_magic.engine.batching import Encoded
+from gpt_magic.engine.batching import Encoded, steps_per_epoch
 from gpt_magic.engine.events import Control, Event, Phase, StopRequested, Trial, Tried
 from gpt_magic.engine.job import Job
 from gpt_magic.engine.loop import train
+from gpt_magic.engine.schedule import USUAL_EPOCHS
 from gpt_magic.engine.step import _diverged
 from gpt_magic.engine.trials import plan_trials, said_rate, try_rates
 from gpt_magic.errors import TrainingError
@@ -87,16 +88,19 @@ def test_the_run_after_trials_is_the_run_without_them() -> None:
     assert all(torch.equal(value, outcomes[1][name]) for name, value in outcomes[0].items())
 
 
-def test_a_trial_is_a_run_of_its_own() -> None:
+@pytest.mark.parametrize("open_end", [False, True])
+def test_a_trial_is_a_run_of_its_own(open_end: bool) -> None:
     """Its losses are those of a run with that rate over those rows; the others are judged as torch would."""
-    work = job(tiny_gpt2(), rows_to_learn(), steps=60, warmup=6)  # a tenth of the run, so a tenth of the trial
+    usual = USUAL_EPOCHS * steps_per_epoch(len(rows_to_learn()), 4) if open_end else 60
+    how: dict[str, Any] = {"steps": 10 * usual, "open_end": True, "early_stop": 2} if open_end else {"steps": usual}
+    work = job(tiny_gpt2(), rows_to_learn(), warmup=usual // 3, **how)  # a third of the run, so a third of the trial
     planned = plan_trials(work.settings, len(work.train))
     assert planned is not None
     assert not set(planned.learned) & set(planned.held_out)
     made = try_rates(work, planned, lambda _: None, Control())
     rows = work.train
     some = Encoded(*([part[i] for i in planned.learned] for part in (rows.ids, rows.scored, rows.targets, rows.index)))
-    alone = job(tiny_gpt2(), some, steps=planned.steps, learning_rate=3e-3, warmup=0.1)
+    alone = job(tiny_gpt2(), some, steps=planned.steps, learning_rate=3e-3, warmup=(usual // 3) / usual)
     seen: list[float] = []
     train(alone, lambda event: seen.append(event.loss) if hasattr(event, "grad_norm") else None, Control())
     (trial,) = [one for one in made.trials if one.learning_rate == 3e-3]
