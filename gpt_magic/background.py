@@ -4,7 +4,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from gpt_magic.errors import GptMagicError, TrainingError
+from gpt_magic.errors import DataError, GptMagicError, TrainingError
 from gpt_magic.recorder import Progress
 from gpt_magic.run import Run, Taken
 
@@ -59,7 +59,13 @@ class BackgroundRun:
         self.run.pause()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Go on after `pause`.
+
+        Raises:
+            DataError: the run has ended.
+        """
+        if self.run.done.is_set():
+            raise DataError(f"the run has ended ({self.state}): gpt_magic.resume() goes on with one that was cut")
         self.run.resume()
 
     def snapshot(self, timeout: float | None = None) -> "TunedModel":
@@ -87,8 +93,9 @@ class BackgroundRun:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        known = self.run.id
-        raise AttributeError(f"{known} is a run in the background ({self.state}): {known}.wait() gives its model")
+        known = self.run.output
+        how = f"{known}.wait() gives its model" if known else "its wait() gives its model"
+        raise AttributeError(f"{known or self.run.id} is a run in the background ({self.state}): {how}")
 
     def __repr__(self) -> str:
         said = str(self.run.error) if self.run.error is not None else _said(self.progress())
@@ -109,6 +116,7 @@ class BackgroundRun:
 
 
 def _said(progress: Progress) -> str:
-    steps = f", step {progress.step:,} of {progress.steps:,}" if progress.steps else ""
+    of = f" of {progress.steps:,}" if progress.steps else ""  # an open end has none
+    steps = f", step {progress.step:,}{of}" if progress.steps or progress.step else ""
     left = f", {progress.left:,.0f} s left" if progress.left is not None else ""
     return f"{progress.phase}{steps}{left}"

@@ -60,6 +60,7 @@ def resume(name: str | None = None) -> "TunedModel":
     from gpt_magic import resuming
 
     run = resuming.resume(name)
+    run.output = None  # that the notebook's cell had: nothing of this name comes of it here
     watch_run(run)
     assert run.result is not None
     return run.result

@@ -31,6 +31,8 @@ def save(tuned: TunedModel, folder: str | Path) -> Path:
     Raises:
         DataError: the path is empty, a file, or a folder with another README.md or adapter.
     """
+    from safetensors import SafetensorError
+
     path = _folder(folder)
     if path.is_file():
         raise DataError(f"cannot save into '{path}': it is a file, give a folder")
@@ -46,8 +48,8 @@ def save(tuned: TunedModel, folder: str | Path) -> Path:
             tuned.tokenizer.save_pretrained(path)
         (path / _RECORD).write_text(json.dumps(_record(tuned), ensure_ascii=False, indent=1), encoding="utf-8")
         (path / _CARD).write_text(model_card(tuned), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot save into '{path}': {error.strerror or error}") from error
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot save into '{path}': {getattr(error, 'strerror', None) or error}") from error
     return path
 
 

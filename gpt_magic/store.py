@@ -326,5 +326,5 @@ def cap() -> int:
     given = os.environ.get(CAP, "")
     try:
         return int(float(given or _CAP_GB) * 1e9)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise DataError(f"the environment variable {CAP} is {given!r}: give a number of gigabytes") from None

@@ -12,7 +12,8 @@ import torch
 import gpt_magic
 from gpt_magic import runs
 from gpt_magic.background import BackgroundRun
-from gpt_magic.errors import DataError, TrainingError
+from gpt_magic.errors import DataError, OptionError, TrainingError
+from gpt_magic.notebook import magics
 from gpt_magic.tuned import TunedClassifier
 
 FILMS = [{"text": f"a {word} film, number {i}", "label": word} for i in range(40) for word in ("fine", "dull")]
@@ -39,6 +40,10 @@ def test_a_run_in_the_background_ends_with_its_model() -> None:
     assert type(model) is TunedClassifier
     assert (run.state, model.metrics["steps"], run.progress().step) == ("done", 3, 3)
     assert run.wait() is model
+    with pytest.raises(DataError, match=r"the run has ended \(done\)"):
+        run.resume()
+    with pytest.raises(OptionError, match=r"clf is a run that has ended: clf = clf\.wait\(\) takes its model"):
+        magics._model("clf", {"clf": run})
     assert repr(run).startswith("<BackgroundRun run-")
     assert "done: 3 steps" in run._repr_html_()
 

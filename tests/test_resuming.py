@@ -280,6 +280,7 @@ def test_the_door_and_a_path_from_another_folder(tmp_path: Path, monkeypatch: py
     tuned = gpt_magic.resume("clf")
     assert same(whole.result, tuned)
     assert tuned.summary.title == whole.summary.title
+    assert tuned.summary.name is None  # no variable of that name comes of it
 
 
 @pytest.mark.parametrize("change", ["a row", "a label"])

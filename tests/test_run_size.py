@@ -11,8 +11,10 @@ import torch
 import gpt_magic
 from gpt_magic import store
 from gpt_magic.data import readers, streams
+from gpt_magic.data.read import read_data
 from gpt_magic.engine import collecting
 from gpt_magic.options import Options
+from gpt_magic.prepare import prepare
 from gpt_magic.run import Run
 from gpt_magic.tasks import keys, task
 from tests.films import base, films
@@ -95,6 +97,16 @@ def test_the_same_bits_from_memory_from_a_file_and_found_again(kind: str, tmp_pa
     assert not [phase for phase in again if phase.startswith("making tokens, ")]
     assert gpt_magic.cache().entries == 2
     assert made.preflight.warnings == found.preflight.warnings == small.preflight.warnings  # type: ignore[union-attr]
+
+
+def test_tokens_that_are_found_have_the_names_of_the_rows_at_hand(large: Any) -> None:
+    for first in (100, 500):
+        told = Options()
+        frame = films().set_index(pd.RangeIndex(first, first + len(films())))
+        told.update({"data": frame, "style": "words", "base": base(), "max_steps": 1, "baselines": False})
+        made = prepare(told, read_data(told), None, lambda _: None, lambda: None)
+        assert {*made.train.index, *made.valid.index} == {*frame.index}
+    assert "found from an earlier run" in dict(made.preflight.facts)["cache"]
 
 
 @pytest.mark.parametrize(

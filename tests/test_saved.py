@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 import gpt_magic
@@ -215,6 +216,17 @@ def test_a_folder_may_be_saved_into_again(clf: TunedModel, tmp_path: Path) -> No
     assert again.classes == ["x", "y", "z"]
     assert np.array_equal(scores(again), scores(other))
     assert "3 classes" in (first / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_disk_that_is_full_when_weights_are_written_is_one_line(
+    clf: TunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(type(clf.model), "save_pretrained", full)
+    with pytest.raises(DataError, match=r"cannot save into '.*clf': Error while serializing: I/O error: No space left"):
+        clf.save(tmp_path / "clf")
 
 
 def test_a_home_folder_is_found(clf: TunedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,9 +134,10 @@ def test_the_longest_unused_go_first(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GPT_MAGIC_CACHE_GB", "0")
     spool(batches(200), "newest")
     assert [path.name.partition(".")[0] for path in folder.iterdir()] == ["newest"]  # it is in use
-    monkeypatch.setenv("GPT_MAGIC_CACHE_GB", "much")
-    with pytest.raises(DataError, match="the environment variable GPT_MAGIC_CACHE_GB is 'much': give a number of gig"):
-        gpt_magic.cache()
+    for wrong in ("much", "inf"):
+        monkeypatch.setenv("GPT_MAGIC_CACHE_GB", wrong)
+        with pytest.raises(DataError, match=f"the environment variable GPT_MAGIC_CACHE_GB is '{wrong}': give a number"):
+            gpt_magic.cache()
 
 
 def test_a_disk_without_room_is_one_line_before_anything_is_written(

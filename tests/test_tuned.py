@@ -66,6 +66,23 @@ def test_a_cell_that_waits_works_also_when_the_run_is_over(clf: TunedModel) -> N
     assert clf.wait(timeout=1) is clf
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda texts: pd.Series(texts).to_numpy(),
+        lambda texts: pd.Series(texts, dtype="str").array,
+        lambda texts: pd.Series(texts, dtype="str").unique(),
+        lambda texts: pd.Index(texts),
+        lambda texts: datasets.Dataset.from_dict({"t": texts})["t"],
+        tuple,
+    ],
+)
+def test_plain_sequences_of_texts(clf: TunedModel, form: Any) -> None:
+    out = clf.predict(form(TEXTS))
+    assert out["text"].tolist() == TEXTS
+    assert out["prediction"].tolist() == clf.predict(TEXTS)["prediction"].tolist()
+
+
 @pytest.mark.parametrize("text", ["a fine film", np.str_("a fine film"), np.array("a fine film")])
 def test_one_text(clf: TunedModel, text: Any) -> None:
     out = clf.predict(text)

@@ -14,7 +14,14 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 import gpt_magic
 from gpt_magic.errors import DataError, OptionError
 from gpt_magic.inference.calibration import fit_temperature
-from gpt_magic.tuned import TunedClassifier, TunedModel, TunedMultilabel, TunedRegressor, TunedWords
+from gpt_magic.tuned import (
+    TruncationWarning,
+    TunedClassifier,
+    TunedModel,
+    TunedMultilabel,
+    TunedRegressor,
+    TunedWords,
+)
 from tests.films import base
 
 WORDS = ["fine", "dull", "odd", "loud"]
@@ -273,6 +280,12 @@ def test_a_model_without_a_place_for_the_mean_learns_it() -> None:
 
 
 # --- label words ----------------------------------------------------------------------------------------
+
+
+def test_a_prompt_that_was_cut_is_said_with_what_a_prompt_may_have(wordy: TunedWords) -> None:
+    room = wordy.max_length + 1 - max(len(wordy.tokenizer(f" {name}")["input_ids"]) + 1 for name in wordy.classes)
+    with pytest.warns(TruncationWarning, match=f"1 text longer than {room} tokens: only the first {room} were read"):
+        wordy.predict(["film " * 40, "a film"])
 
 
 def test_plain_transformers_scores_the_same_words(wordy: TunedWords, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def is_numbers(values: "pd.Series[Any]") -> bool:
     import pandas as pd
 
     if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in _NUMBERS:
-        values = values.astype(float)
+        values = values.dropna().astype(float)
     if values.dtype.kind != "f":
         return False
     known = values[np.isfinite(values)]

@@ -167,8 +167,17 @@ def _add(columns: "dict[str, _Column]", piece: Sequence[Mapping[str, Any]], befo
         try:
             column.add(values)
         except UnicodeEncodeError:
-            row = before + next(n for n, value in enumerate(values) if isinstance(value, str) and not is_unicode(value))
+            row = before + next((n for n, value in enumerate(values) if not _all_unicode(value)), 0)
             raise DataError(f"{what}, row {row}: the text in column {key!r} {NOT_UNICODE}") from None
+
+
+def _all_unicode(value: Any) -> bool:
+    """Whether all texts in it are valid Unicode, of lists and dicts too."""
+    if isinstance(value, Mapping):
+        return all(map(_all_unicode, [*value, *value.values()]))
+    if isinstance(value, list | tuple):
+        return all(map(_all_unicode, value))
+    return not isinstance(value, str) or is_unicode(value)
 
 
 _ABSENT = float("nan")  # as pandas fills what a record lacks

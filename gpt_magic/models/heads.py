@@ -25,7 +25,7 @@ def shift_output(model: Any, amount: float) -> None:
     """
     weight, bias = model.score.weight[0], _last_bias(model)
     with torch.no_grad():
-        exact = weight.cpu().double()  # which Apple's GPUs do not have
+        exact = (weight if weight.is_meta else weight.cpu()).double()  # which Apple's GPUs do not have
         bias.add_((amount * exact / exact.square().sum()).to(bias.dtype).to(bias.device))
 
 

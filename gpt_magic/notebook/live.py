@@ -262,6 +262,7 @@ class NotebookView:
         self._put("plot", {"image/png": png, "text/plain": "loss plot"}, {"image/png": size})
 
     def _put(self, place: str, data: dict[str, str], metadata: dict[str, Any]) -> None:
+        self._shown.pop(place, None)
         put(self._handles, place, data, metadata)
 
 

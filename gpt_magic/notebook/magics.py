@@ -266,6 +266,10 @@ def _give_a_body(lines: list[str]) -> list[str]:
 def _model(name: str, names: Mapping[str, Any]) -> Any:
     value = names.get(name)
     if value is not None and type(value).__name__ == "BackgroundRun":
+        if value.run.done.is_set():
+            if value.run.error is not None:
+                raise value.run.error
+            raise OptionError(f"{name} is a run that has ended: {name} = {name}.wait() takes its model")
         raise OptionError(f"{name} is still in training ({value.state}): {name}.wait() waits for the model")
     if not is_tuned(value):
         known = [key for key, item in names.items() if is_tuned(item)]

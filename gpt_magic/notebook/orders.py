@@ -92,7 +92,7 @@ def table() -> RunTable:
 
 def _row(run: "Run | runs.Past") -> list[str]:
     now = run.progress()
-    step = f"{now.step:,} / {now.steps:,}" if now.steps else "–"
+    step = f"{now.step:,} / {now.steps:,}" if now.steps else f"{now.step:,}" if now.step else "–"
     left = clock(now.left) if isinstance(run, Run) else "–"
     state = run.state if run.state != "waiting" else now.phase
     return [run.id, state, step, loss(now.loss), clock(now.elapsed), left]

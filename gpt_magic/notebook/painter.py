@@ -30,10 +30,12 @@ class _Painted:
             if not over:
                 self.view.paint(self.run.progress())
         if over:
-            summary = self.settle()
-            if self.view is not None:
-                self.view.close(summary, self.run.progress(), self.run.error)
-            self.then()
+            try:
+                summary = self.settle()
+                if self.view is not None:
+                    self.view.close(summary, self.run.progress(), self.run.error)
+            finally:
+                self.then()
         return over
 
 

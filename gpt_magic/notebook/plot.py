@@ -46,8 +46,9 @@ class LossPlot:
         Returns:
             A transparent PNG of twice `WIDTH` by `HEIGHT` pixels.
         """
-        if self._curve is None or len(progress.steps_log) < self._curve.seen:
-            self._curve = Curve(curves.smoothing_window(progress.steps))
+        window = curves.smoothing_window(progress.steps)
+        if self._curve is None or self._curve.window != window or len(progress.steps_log) < self._curve.seen:
+            self._curve = Curve(window)
         self._curve.extend(progress.steps_log)
         frame = _next_frame(self._frame, progress, self._curve, final=final)
         if frame != self._frame:

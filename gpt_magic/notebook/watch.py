@@ -1,12 +1,13 @@
 """A run and the notebook: a cell that waits and paints, or a run behind a finished cell; and what they hand over."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 
 from gpt_magic import runs
 from gpt_magic.background import BackgroundRun
 from gpt_magic.errors import RunAbandoned
-from gpt_magic.notebook import live, names, painter
+from gpt_magic.notebook import live, names, painter, status
 from gpt_magic.notebook.controls import Controls
 from gpt_magic.notebook.live import NotebookView, View
 from gpt_magic.run import Run
@@ -113,9 +114,17 @@ def show(run: "Run | runs.Past", settle: Callable[[], Summary | None] | None = N
             ended.close(run.summary, run.progress(), run.error)
         else:
             ended.close(run.summary, run.progress())
+            if run.error is not None:
+                sys.stdout.write(f"{type(run.error).__name__}: {run.error}\n")
         return
+    asked = settle is None  # by a command, and not by the cell that began it
     view: NotebookView | None = None
-    if live.in_notebook() and not run.options.quiet:
-        view = NotebookView(controls=controls_of(run, blocking=False))
-        view.reserve(run.progress(), samples=bool(run.options.samples))
-    painter.paint(run, view, settle or (lambda: run.summary))
+    try:
+        if asked and not live.in_notebook():
+            sys.stdout.write(f"{status.progress_text(run.progress())}\n")
+        elif live.in_notebook() and (asked or not run.options.quiet):
+            made = NotebookView(controls=controls_of(run, blocking=False))
+            made.reserve(run.progress(), samples=bool(run.options.samples))
+            view = made
+    finally:  # whatever cut the display short: the run has started, and its end must be heard of
+        painter.paint(run, view, settle or (lambda: run.summary))

@@ -221,6 +221,8 @@ def _cut_pair(pair: Any, tokenizer: Any, max_length: int, truncate: str) -> list
         ids: list[int] = tokenizer(*pair, truncation="longest_first", max_length=max_length)["input_ids"]
     finally:
         tokenizer.truncation_side = side
+        if backend := getattr(tokenizer, "backend_tokenizer", None):
+            backend.no_truncation()  # else it stays so, in the tokenizer's file too
     return ids
 
 

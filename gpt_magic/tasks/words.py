@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from threading import Event
 from typing import Any
 
@@ -98,7 +98,8 @@ class WordsTask(Task):
                 lengths.append(length)
                 yield _learned(ids, named[number], name)
 
-        return encode(self.watched(learned(), before), limit, key, notes={"lengths": lengths}, need=need)
+        made = encode(self.watched(learned(), before), limit, key, notes={"lengths": lengths}, need=need)
+        return replace(made, index=index)  # a row a text; those that were found may have had other names
 
     def load(self, base: Base) -> Any:
         """The base with its language-model head."""

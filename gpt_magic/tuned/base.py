@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from gpt_magic.data.checks import blank, check_texts, rows
 from gpt_magic.data.sources import read_table
 from gpt_magic.engine.job import Hidden
@@ -25,6 +27,19 @@ if TYPE_CHECKING:
 
 class TruncationWarning(UserWarning):
     """Some texts were longer than the model reads, and were cut."""
+
+
+def as_list(x: Any) -> Any:
+    """A list of what is a plain sequence: an array of numpy's or of pandas', an index, a column of a data set.
+
+    A Series and a table stay as they are: their rows have names.
+    """
+    import pandas as pd
+
+    if isinstance(x, np.ndarray | pd.api.extensions.ExtensionArray | pd.Index):
+        return x.tolist()
+    plain = isinstance(x, Sequence) and not isinstance(x, str | bytes | list | tuple)
+    return list(x) if plain else x
 
 
 @dataclass(repr=False, kw_only=True)
@@ -134,12 +149,10 @@ class TunedModel:
 
     def _texts(self, x: Any, role: str) -> "tuple[pd.DataFrame, pd.Series[Any]]":
         """The table to answer with, and its texts, those of the column that played ``role``."""
-        import numpy as np
         import pandas as pd
 
         what = f"the {type(x).__name__}"
-        if isinstance(x, np.ndarray):
-            x = x.tolist()
+        x = as_list(x)
         if isinstance(x, str):
             x = [x]
         if isinstance(x, list | tuple) and (not x or not isinstance(x[0], dict)):
@@ -172,10 +185,15 @@ class TunedModel:
         if empty.any():
             warnings.warn(f"no prediction where there is no text: {rows(texts.index[empty])}", stacklevel=depth)
 
+    @property
+    def _room(self) -> int:
+        """Tokens that a text may have."""
+        return self.max_length
+
     def _warn_cut(self, cut: list[Any], end: str, depth: int = 3) -> None:
+        room = self._room
         warnings.warn(
-            f"{plural(len(cut), 'text')} longer than {self.max_length:,} tokens: only the {end} {self.max_length:,} "
-            f"were read ({rows(cut)})",
+            f"{plural(len(cut), 'text')} longer than {room:,} tokens: only the {end} {room:,} were read ({rows(cut)})",
             TruncationWarning,
             stacklevel=depth,
         )

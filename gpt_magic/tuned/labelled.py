@@ -12,7 +12,7 @@ from gpt_magic.data.labelled import LabelledData, text_columns
 from gpt_magic.data.sources import read_table
 from gpt_magic.errors import DataError, a_kind
 from gpt_magic.options import Options
-from gpt_magic.tuned.base import TunedModel
+from gpt_magic.tuned.base import TunedModel, as_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,8 +96,7 @@ class TunedLabelled(TunedModel):
         if isinstance(x, tuple) and len(x) == 2 and all(isinstance(text, str) for text in x):
             x = [x]
         index = x.index if isinstance(x, pd.Series) else None
-        if isinstance(x, np.ndarray | pd.Series):
-            x = x.tolist()
+        x = x.tolist() if isinstance(x, pd.Series) else as_list(x)
         if isinstance(x, list | tuple) and (not x or not isinstance(x[0], Mapping)):
             if not x:
                 raise DataError("nothing to predict: no texts were given")

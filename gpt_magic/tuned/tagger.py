@@ -17,7 +17,7 @@ from gpt_magic.data.words import join_words, split_words
 from gpt_magic.errors import listing, markdown
 from gpt_magic.lazy import mapped
 from gpt_magic.options import Options
-from gpt_magic.tuned.base import TunedModel
+from gpt_magic.tuned.base import TunedModel, as_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +162,7 @@ class TunedTagger(TunedModel):
         """The table to answer with, what is read of it, and whether that is lists of tokens."""
         import pandas as pd
 
+        x = x if isinstance(x, np.ndarray) else as_list(x)
         several = isinstance(x, list | tuple | pd.Series)
         if several and any(map(is_list, x)):
             x = pd.DataFrame({"tokens": x if isinstance(x, pd.Series) else pd.Series(list(x), dtype=object)})

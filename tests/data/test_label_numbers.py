@@ -28,6 +28,7 @@ def data(numbers: Any, **given: Any) -> NumberData:
         ([1.0, 2.0], False),
         ([1.0, np.nan, 3.0], False),
         ([1.5, np.nan], True),
+        ([1.5, pd.NA, 2], True),
         ([np.inf, 1.0], False),
         ([1, 2], False),
         (["0.5", "1"], False),
@@ -60,6 +61,7 @@ def test_columns_of_all_kinds_of_numbers(kind: Any) -> None:
         ([1.5, np.inf, -np.inf], "data: column 'score' is infinite or too large in rows 1, 2: remove these rows"),
         ([1.5, 1e35], "data: column 'score' is infinite or too large in row 1: remove these rows"),
         ([1.5, np.nan], "data: column 'score' is empty in row 1. Fill them, or say missing = 'drop'"),
+        ([1.5, pd.NA], "data: column 'score' is empty in row 1. Fill them, or say missing = 'drop'"),
         ([2.5, 2.5], "column 'score' has one value only, 2.5: nothing to learn"),
     ],
 )

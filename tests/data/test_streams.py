@@ -247,6 +247,16 @@ def test_a_stop_ends_the_reading_and_leaves_nothing(name: str, streaming: Any, t
             '{"text": "a"}\n' * 9 + '{"text": "\\ud83d"}\n',
             "data, row 9: the text in column 'text' is no va",
         ),
+        (
+            "within.jsonl",
+            '{"text": ["a"]}\n' * 9 + '{"text": ["a", "\\ud83d"]}\n',
+            "data, row 9: the text in column 'text' is no va",
+        ),
+        (
+            "first.jsonl",
+            '{"messages": [{"role": "user", "content": "\\ud83d"}]}\n' * 9,
+            "data, row 0: the text in column 'messages' is no va",
+        ),
     ],
 )
 def test_what_cannot_be_read_says_where(

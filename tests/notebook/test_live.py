@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
 from PIL import Image
 from traitlets.config import Config
 
@@ -176,6 +177,35 @@ def test_three_outputs_are_updated_in_place(published: list[dict[str, Any]], clo
     assert "Training loss" in line["data"]["text/plain"]
     assert picture["data"]["text/plain"] == "loss plot"
     assert Image.open(io.BytesIO(base64.b64decode(picture["data"]["image/png"]))).size == (1440, 580)
+
+
+class PlayedControls:
+    """Buttons as a display shows them."""
+
+    in_vain = closed = False
+
+    def bundle(self) -> dict[str, str]:
+        return {"application/vnd.jupyter.widget-view+json": "a model of the kernel's", "text/plain": "buttons"}
+
+    def look(self) -> None:
+        pass
+
+    def hint(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_of_a_form_no_buttons_stay_where_nothing_was_evaluated(published: list[dict[str, Any]], clock: Clock) -> None:
+    handles = {place: display({"text/html": ""}, raw=True, display_id=True) for place in live.PLACES}
+    controls: Any = PlayedControls()
+    view = NotebookView(clock.budget(), controls)
+    view.take_over(handles)
+    assert any("widget-view" in kind for one in standing(published) for kind in one["data"])
+    view.close(None, Progress(phase="reading the data"), ValueError("refused"))
+    assert controls.closed
+    assert not any("widget-view" in kind for one in standing(published) for kind in one["data"])
 
 
 def test_pictures_keep_size_and_text(published: list[dict[str, Any]], clock: Clock) -> None:

@@ -291,6 +291,13 @@ def test_a_stopped_run_ends_with_the_steps_that_were_made() -> None:
     assert live._frame.right == 100
 
 
+def test_a_plot_made_before_the_plan_was_known_smooths_as_one_made_after() -> None:
+    live, late = LossPlot(), LossPlot()
+    live.update(Progress())
+    for at in (2, 300):
+        assert (pixels(live.update(noisy_run(at=at))) == pixels(late.update(noisy_run(at=at)))).all()
+
+
 def test_repainting_is_drawing_anew() -> None:
     live = LossPlot()
     for at in (2, 50, 300):

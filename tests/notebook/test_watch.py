@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 from gpt_magic.errors import RunAbandoned
-from gpt_magic.notebook.live import QuietView
-from gpt_magic.notebook.watch import watch
+from gpt_magic.notebook import live, painter
+from gpt_magic.notebook import watch as watching
+from gpt_magic.notebook.live import NotebookView, QuietView
+from gpt_magic.notebook.watch import show, watch
+from gpt_magic.options import Options
+from gpt_magic.run import Run
 
 
 class PlayedRun:
@@ -69,3 +73,39 @@ def test_interrupts_after_the_run_is_done_lose_nothing(presses: int) -> None:
     run, view = PlayedRun(looks=1), InterruptedView(in_paint=0, in_close=presses)
     watch(run, view)  # type: ignore[arg-type]
     assert (run.abandoned, view.closed) == (False, 1)
+
+
+def test_an_interrupt_while_outputs_are_made_leaves_no_run_that_nobody_hears_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    heard: list[Any] = []
+    monkeypatch.setattr(live, "in_notebook", lambda: True)
+    monkeypatch.setattr(watching, "controls_of", lambda *_, **__: None)
+    monkeypatch.setattr(NotebookView, "reserve", interrupted)
+    monkeypatch.setattr(painter, "paint", lambda *given: heard.append(given))
+    run = Run(Options())
+    with pytest.raises(KeyboardInterrupt):
+        show(run)
+    ((painted, view, _),) = heard
+    assert painted is run
+    assert view is None
+
+
+@pytest.mark.parametrize("notebook", [True, False])
+def test_a_run_that_is_asked_for_is_shown_also_where_it_is_quiet_and_in_a_terminal(
+    notebook: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(live, "in_notebook", lambda: notebook)
+    monkeypatch.setattr(watching, "controls_of", lambda *_, **__: None)
+    monkeypatch.setattr(NotebookView, "reserve", lambda *_, **__: None)
+    monkeypatch.setattr(painter, "paint", lambda *given: heard.append(given))
+    options = Options()
+    options.quiet = True
+    show(Run(options))
+    show(Run(options), lambda: None)  # the cell that began it
+    assert [view is not None for _, view, _ in heard] == [notebook, False]
+    assert bool(capsys.readouterr().out) != notebook

@@ -145,6 +145,7 @@ def test_pairs_are_those_of_the_tokenizers_own_call(truncate: str, limit: int, c
         close_texts(tokenizer)
     ids, lengths = tokenize(PAIRS, tokenizer, limit, truncate, range(len(PAIRS)))
     assert tokenizer.truncation_side == "right"
+    assert tokenizer.backend_tokenizer.truncation is None  # which its file would say to everybody
     assert lengths.tolist() == [len(tokenizer(*pair)["input_ids"]) for pair in PAIRS]
     tokenizer.truncation_side = {"head": "right", "tail": "left"}[truncate]
     one, other = zip(*PAIRS, strict=True)

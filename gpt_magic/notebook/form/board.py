@@ -79,6 +79,9 @@ class Form:
         self.runs.start(options)
 
     def _ipython_display_(self) -> None:
+        if self.root.comm is None:  # closed
+            display(self._static(), raw=True)
+            return
         self._close_others()
         bundle = self.root._repr_mimebundle_()
         self._display = display({**bundle, **self._static()}, raw=True, display_id=True)

@@ -98,8 +98,10 @@ class Runs:
         output = run.options.output
         # Until the model is there its name is the run's, unless it has a model of an earlier one.
         holder = self._namespace.setdefault(output, BackgroundRun(run))
-        view = NotebookView(controls=controls_of(run, blocking=False))
-        view.take_over({place: self._handles[place] for place in PLACES})
+        view: NotebookView | None = None
+        if self._handles:  # else the form is not shown yet
+            view = NotebookView(controls=controls_of(run, blocking=False))
+            view.take_over({place: self._handles[place] for place in PLACES})
 
         def settle() -> Summary | None:
             if run.result is not None and run.summary is not None:
@@ -161,6 +163,8 @@ class Runs:
             return
         if self._shown is not None:
             self._said.value = "the place is taken by the run that goes on; its card comes when it has ended"
+            return
+        if not self._handles:
             return
         view = NotebookView()
         view.take_over({place: self._handles[place] for place in PLACES})

@@ -49,6 +49,17 @@ def test_runs_are_started_listed_used_and_deleted(ready: Kernel) -> None:
     assert sum("image/png" in o.get("data", {}) for o in reply.outputs) == 1  # its plot; there is nothing to compare
 
 
+def test_a_run_that_was_started_before_the_form_was_shown_gets_its_name_and_the_next_is_shown(ready: Kernel) -> None:
+    opened(ready, "early = gpt_magic.form(toy, output='hidden', **given)\nearly.start()")
+    assert said(ready, "early.runs.attempts[0].run.wait(100), early.runs.idle(30)") == "True True"
+    assert said(ready, "hidden is early.runs.attempts[0].run.result") == "True"
+    reply = opened(ready, "early")
+    opened(ready, "early.start()")
+    assert said(ready, "early.runs.attempts[1].run.wait(100), early.runs.idle(30)") == "True True"
+    assert sum("image/png" in o.get("data", {}) for o in reply.outputs) == 2
+    assert "run this cell again" in str(opened(ready, "early.close()\nearly").outputs)
+
+
 def test_the_form_writes_the_cell_that_does_the_same(ready: Kernel) -> None:
     opened(
         ready, "given2 = {**given, 'max_steps': 3, 'seed': 5}\nform = gpt_magic.form(toy, output='one', **given2)\nform"
