@@ -87,7 +87,8 @@ class Curve:
 
 def smoothing_window(steps: int) -> int:
     """Window of the moving average, in steps, for a run of so many."""
-    return min(max(steps // 30, 5), 500) if steps else 20
+    of_short = min(steps // 10, 20)  # in which a thirtieth would leave the noise of single steps
+    return min(max(steps // 30, of_short, 5), 500) if steps else 20
 
 
 def thin(x: Floats, y: Floats, most: int = _MOST_POINTS) -> tuple[Floats, Floats]:

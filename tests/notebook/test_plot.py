@@ -329,7 +329,7 @@ def test_smoothing_starts_at_the_first_loss_and_skips_what_is_not_finite() -> No
 
 
 def test_the_window_grows_with_the_run() -> None:
-    assert [smoothing_window(steps) for steps in (0, 10, 672, 10**6)] == [20, 5, 22, 500]
+    assert [smoothing_window(steps) for steps in (0, 10, 150, 500, 672, 10**6)] == [20, 5, 15, 20, 22, 500]
 
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1003, 20_000])
