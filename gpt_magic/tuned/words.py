@@ -64,11 +64,12 @@ class TunedWords(TunedClassifier):
     def _score(self, texts: Sequence[Text], index: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Scores of the labels, ``(texts, classes)``, and whether each text had to be cut, ``(texts,)``."""
         from gpt_magic.inference.label_tree import label_tree, score_labels
-        from gpt_magic.tasks.words import label_ids, prompts
+        from gpt_magic.tasks.words import label_ids, prompt_room, prompts
 
         if not texts:
             return np.zeros((0, self.outputs), dtype=np.float32), np.zeros(0, dtype=bool)
-        named, room = label_ids(self.classes, self.tokenizer, self.template), self._room
+        named = label_ids(self.classes, self.tokenizer, self.template)
+        room = prompt_room(self.max_length, named)
         ids, lengths = prompts(texts, self.tokenizer, self.template, room, self._truncate, index)
         scores = score_labels(self.model, ids, label_tree(named), self.hidden)
         return scores / self.temperature, lengths > room
